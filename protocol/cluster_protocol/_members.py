@@ -1,0 +1,62 @@
+"""JSON types, and reading members of a peer's JSON object."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from cluster_protocol.errors import RemoteProtocolError
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+JsonObject: TypeAlias = dict[str, Json]
+
+
+class Members:
+    """Reads the members of a connection object, and complains in one way."""
+
+    def __init__(self, owner: str, members: JsonObject) -> None:
+        self._owner = owner
+        self._members = members
+
+    def _wrong(self, name: str, expected: str) -> RemoteProtocolError:
+        found = repr(self._members[name])[:80] if name in self._members else "nothing"
+        return RemoteProtocolError(f"{self._owner}: {name!r} must be {expected}, got {found}")
+
+    def text(self, name: str) -> str:
+        value = self._members.get(name)
+        if not isinstance(value, str):
+            raise self._wrong(name, "a string")
+        return value
+
+    def count(self, name: str) -> int:
+        value = self._members.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self._wrong(name, "an integer of 0 or more")
+        return value
+
+    def flag(self, name: str, default: bool | None = None) -> bool:
+        value = self._members.get(name, default)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
+        return value
+
+    def any(self, name: str) -> Json:
+        if name not in self._members:
+            raise self._wrong(name, "there")
+        return self._members[name]
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._members.get(name)
+        if not isinstance(value, list):
+            raise self._wrong(name, "a list of strings")
+        texts = tuple(item for item in value if isinstance(item, str))
+        if len(texts) != len(value):
+            raise self._wrong(name, "a list of strings")
+        return texts
+
+    def optional_object(self, name: str) -> Members | None:
+        value = self._members.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._wrong(name, "an object")
+        return Members(f"{self._owner}.{name}", value)

@@ -1,0 +1,43 @@
+"""Codecs of application objects (SPEC section 4).
+
+Each module imports its own library; this one holds what they share.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from cluster_protocol.codecs._json import JsonCodec
+from cluster_protocol.codecs._msgpack import MsgpackCodec
+
+__all__ = ["Codec", "JsonCodec", "MsgpackCodec"]
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Turns values into bytes and back; Node calls it a transcode.
+
+    Implementations keep no state between calls and may be shared by threads.
+
+    Attributes:
+        name: Under which peers agree on it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, value: object, /) -> bytes:
+        """Return the bytes of *value*.
+
+        Raises:
+            UnencodableValueError: If a part of it cannot be carried; names the path to it.
+        """
+        ...
+
+    def decode(self, data: bytes, /) -> object:
+        """Return the value again, as a new object.
+
+        Raises:
+            RemoteProtocolError: If *data* is not the codec's.
+        """
+        ...
