@@ -50,19 +50,25 @@ class Failure:
         """Read what the codec decoded. Missing members get a stand-in: Node's are often sparse.
 
         Raises:
-            RemoteProtocolError: If it is not a mapping.
+            RemoteProtocolError: If it is not a mapping, or a text in it cannot be shown.
         """
         if not isinstance(value, Mapping):
             raise RemoteProtocolError(f"an error must be a mapping, got {type(value).__name__}")
         args, fields = value.get("args"), value.get("fields")
-        return cls(
-            name=str(value.get("name") or "Error"),
-            message=str(value.get("message") or ""),
-            code=value.get("code"),
-            stack=str(value.get("stack") or ""),
-            args=tuple(args) if isinstance(args, (list, tuple)) else None,
-            fields={str(k): v for k, v in fields.items()} if isinstance(fields, Mapping) else {},
-        )
+        try:
+            return cls(
+                name=str(value.get("name") or "Error"),
+                message=str(value.get("message") or ""),
+                code=value.get("code"),
+                stack=str(value.get("stack") or ""),
+                args=tuple(args) if isinstance(args, (list, tuple)) else None,
+                fields=(
+                    {str(k): v for k, v in fields.items()} if isinstance(fields, Mapping) else {}
+                ),
+            )
+        # A hostile peer's "text" can be an int of 5,000 digits or a list 1,000 levels deep.
+        except (ValueError, RecursionError) as exc:
+            raise RemoteProtocolError(f"an error's text cannot be shown: {exc}") from exc
 
 
 def encode_registration_outcome(failure: Failure | None) -> dict[str, object]:
@@ -79,5 +85,7 @@ def decode_registration_outcome(value: object) -> Failure | None:
         RemoteProtocolError: If it is not a mapping with a boolean ``success``.
     """
     if not isinstance(value, Mapping) or not isinstance(value.get("success"), bool):
-        raise RemoteProtocolError(f"a registration's outcome needs 'success', got {value!r:.80}")
+        raise RemoteProtocolError(
+            f"a registration's outcome needs a boolean 'success', got {type(value).__name__}"
+        )
     return None if value["success"] else Failure.from_value(value.get("error") or {})

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar, Final
 
-from cluster_protocol._members import Json, JsonObject, Members
+from cluster_protocol._members import Json, JsonObject, Members, parse_json
 from cluster_protocol.errors import LocalProtocolError, RemoteProtocolError
 from cluster_protocol.negotiation import Agreement, Offer
 
@@ -32,6 +32,7 @@ __all__ = [
     "RegisterChannelResult",
     "RegistrationPending",
     "Subscribe",
+    "SubscribeAck",
     "SubscribeResult",
     "SubscribeResultAck",
     "UnknownMessage",
@@ -64,7 +65,7 @@ class Message:
             # ASCII escapes are not used: Node counts bytes, and so does our limit.
             text = json.dumps(members, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
             return text.encode()
-        except (TypeError, ValueError) as exc:  # a lone surrogate is a ValueError, too
+        except (TypeError, ValueError, RecursionError) as exc:  # a lone surrogate: ValueError
             raise LocalProtocolError(f"{self.type}: not plain JSON: {exc}") from exc
 
     def _members(self) -> JsonObject:
@@ -207,6 +208,23 @@ class Subscribe(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class SubscribeAck(Message):
+    """The answer to `Subscribe`, between our peers only (SPEC 6.5).
+
+    Attributes:
+        success: Whether the real client accepted; else the application object is the error.
+    """
+
+    type: ClassVar[str] = "subscribe_res"
+    is_response: ClassVar[bool] = True
+
+    success: bool
+
+    def _members(self) -> JsonObject:
+        return {"success": self.success}
+
+
+@dataclass(frozen=True, slots=True)
 class Unsubscribe(Message):
     """Follower → leader: send no more values of a registration (SPEC 3.3)."""
 
@@ -337,7 +355,7 @@ def decode_message(connection: bytes, *, is_response: bool) -> Message:
 
 def _decode(connection: bytes, is_response: bool) -> Message:
     try:
-        members = json.loads(connection)
+        members = parse_json(connection)
     except (ValueError, RecursionError) as exc:
         raise RemoteProtocolError(f"connection object is not JSON: {connection[:80]!r}") from exc
     if not isinstance(members, dict):
@@ -401,6 +419,7 @@ _REQUESTS: Final[dict[str, Callable[[Members], Message]]] = {
 _RESPONSES: Final[dict[str, Callable[[Members], Message]]] = {
     RegisterChannelResult.type: _decode_register_result,
     InvokeResult.type: _decode_invoke_result,
+    SubscribeAck.type: lambda m: SubscribeAck(m.flag("success")),
     SubscribeResultAck.type: lambda _: SubscribeResultAck(),
     HeartbeatAck.type: lambda _: HeartbeatAck(),
     GoodbyeAck.type: lambda _: GoodbyeAck(),

@@ -18,7 +18,8 @@ __all__ = ["FEATURES", "Agreement", "Offer", "negotiate"]
 PACKED: Final = "packed"
 CANCEL: Final = "cancel"
 GOODBYE: Final = "goodbye"
-FEATURES: Final = frozenset({PACKED, CANCEL, GOODBYE})
+SUBSCRIBE_ACK: Final = "subscribe_ack"
+FEATURES: Final = frozenset({PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK})
 """What this version can do beyond Node's protocol."""
 
 

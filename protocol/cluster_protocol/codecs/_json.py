@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+import math
+from typing import ClassVar, Final
 
-from cluster_protocol.codecs._path import find_unencodable
+from cluster_protocol._members import parse_json
+from cluster_protocol.codecs._path import find_unencodable, text_flaw, type_flaw
 from cluster_protocol.errors import RemoteProtocolError, UnencodableValueError
 
 
@@ -20,7 +22,7 @@ class JsonCodec:
 
     def encode(self, value: object, /) -> bytes:
         """Return JSON text in UTF-8; see `Codec.encode`."""
-        culprit = find_unencodable(value, _is_leaf, _is_key)
+        culprit = find_unencodable(value, _leaf_flaw, _key_flaw)
         if culprit is not None:
             raise UnencodableValueError(self.name, *culprit)
         try:
@@ -32,14 +34,28 @@ class JsonCodec:
     def decode(self, data: bytes, /) -> object:
         """Return the value; see `Codec.decode`."""
         try:
-            return json.loads(data)
+            return parse_json(data)
         except (ValueError, RecursionError) as exc:
             raise RemoteProtocolError(f"not JSON: {bytes(data[:80])!r}") from exc
 
 
-def _is_leaf(value: object) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
+_MAX_INT_BITS: Final = 14_284
+"""4,300 digits; Python reads no more (`sys.set_int_max_str_digits`)."""
 
 
-def _is_key(key: object) -> bool:
-    return isinstance(key, str)
+def _leaf_flaw(value: object) -> str | None:
+    match value:
+        case None | bool():
+            return None
+        case str():
+            return text_flaw(value)
+        case int():
+            return None if value.bit_length() <= _MAX_INT_BITS else "an int of over 4,300 digits"
+        case float():
+            return None if math.isfinite(value) else f"{value}, which JSON has not"
+        case _:
+            return type_flaw(value)
+
+
+def _key_flaw(key: object) -> str | None:
+    return text_flaw(key) if isinstance(key, str) else type_flaw(key)

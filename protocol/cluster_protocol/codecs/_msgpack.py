@@ -5,12 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import msgpack
 
-from cluster_protocol.codecs._path import find_unencodable
+from cluster_protocol.codecs._path import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    find_unencodable,
+    text_flaw,
+    type_flaw,
+)
 from cluster_protocol.errors import RemoteProtocolError, UnencodableValueError
 
 # Extension codes, part of the wire: never give one a second meaning.
@@ -23,11 +30,17 @@ _UUID: Final = 6
 _SET: Final = 7
 _FROZENSET: Final = 8
 
+_MAX_SET_DEPTH: Final = 8
+"""How deeply sets nest. Each level is a msgpack of its own, whose reader takes
+some 40 kB of C stack: without a limit a peer could overflow it and kill us."""
+_SETS_TOO_DEEP: Final = f"a nest of more than {_MAX_SET_DEPTH} sets"
+
 
 class MsgpackCodec:
     """msgpack; besides its own types: big ints, dates, Decimal, UUID, sets.
 
-    A tuple arrives as a list, a tuple as a dict's key as a tuple.
+    A tuple arrives as a list, a tuple as a dict's key as a tuple. Sets nest up
+    to 8 levels.
     """
 
     name: ClassVar[str] = "msgpack"
@@ -36,8 +49,8 @@ class MsgpackCodec:
         """Return the bytes; see `Codec.encode`."""
         try:
             packed: bytes = msgpack.packb(value, default=_to_extension)
-        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
-            culprit = find_unencodable(value, _is_leaf, _is_key)
+        except Exception as exc:  # code of the values runs in there: a tzinfo may raise anything
+            culprit = find_unencodable(value, _flaw, _flaw)
             path, reason = culprit or ("value", str(exc))
             raise UnencodableValueError(self.name, path, reason) from exc
         return packed
@@ -73,7 +86,7 @@ def _frozen(key: object) -> object:
     return tuple(map(_frozen, key)) if isinstance(key, list) else key
 
 
-def _to_extension(value: object) -> msgpack.ExtType:
+def _to_extension(value: object, set_depth: int = 0) -> msgpack.ExtType:
     """Encode what msgpack itself cannot; called for nothing else."""
     match value:
         case int():
@@ -91,65 +104,91 @@ def _to_extension(value: object) -> msgpack.ExtType:
         case UUID():
             return msgpack.ExtType(_UUID, value.bytes)
         case frozenset():
-            return msgpack.ExtType(_FROZENSET, msgpack.packb(list(value), default=_to_extension))
+            return msgpack.ExtType(_FROZENSET, _pack_members(value, set_depth))
         case set():
-            return msgpack.ExtType(_SET, msgpack.packb(list(value), default=_to_extension))
+            return msgpack.ExtType(_SET, _pack_members(value, set_depth))
         case _:
             raise TypeError(f"type {type(value).__name__}")
 
 
-def _from_extension(code: int, data: bytes) -> object:
+def _pack_members(members: Iterable[object], set_depth: int) -> bytes:
+    if set_depth == _MAX_SET_DEPTH:
+        raise ValueError(_SETS_TOO_DEEP)
+    packed: bytes = msgpack.packb(
+        list(members), default=partial(_to_extension, set_depth=set_depth + 1)
+    )
+    return packed
+
+
+def _from_extension(code: int, data: bytes, set_depth: int = 0) -> object:
     decode = _DECODERS.get(code)
     if decode is None:
         raise ValueError(f"extension {code} is not known")
-    return decode(data)
+    return decode(data, set_depth)
 
 
-def _unpack_list(data: bytes) -> list[Any]:
+def _unpack_members(data: bytes, set_depth: int) -> list[Any]:
+    if set_depth == _MAX_SET_DEPTH:
+        raise ValueError(_SETS_TOO_DEEP)
+    return _unpack_list(data, partial(_from_extension, set_depth=set_depth + 1))
+
+
+def _unpack_list(data: bytes, ext_hook: Callable[[int, bytes], object]) -> list[Any]:
     # Members of a set are hashable, so their lists are tuples.
-    items = msgpack.unpackb(data, ext_hook=_from_extension, strict_map_key=False, use_list=False)
+    items = msgpack.unpackb(data, ext_hook=ext_hook, strict_map_key=False, use_list=False)
     if not isinstance(items, tuple):
-        raise ValueError(f"an extension holds {type(items).__name__}, not a list")
+        # No TypeError: that one says that a key was a list.
+        raise ValueError(f"an extension holds {type(items).__name__}, not a list")  # noqa: TRY004
     return list(items)
 
 
-def _to_timedelta(data: bytes) -> dt.timedelta:
-    days, seconds, microseconds = _unpack_list(data)
+def _to_timedelta(data: bytes, _: int) -> dt.timedelta:
+    days, seconds, microseconds = _unpack_list(data, msgpack.ExtType)
     return dt.timedelta(days, seconds, microseconds)
 
 
-_DECODERS: Final[dict[int, Callable[[bytes], object]]] = {
-    _BIG_INT: lambda data: int.from_bytes(data, "big", signed=True),
-    _DATETIME: lambda data: dt.datetime.fromisoformat(data.decode()),
-    _DATE: lambda data: dt.date.fromisoformat(data.decode()),
+_DECODERS: Final[dict[int, Callable[[bytes, int], object]]] = {
+    _BIG_INT: lambda data, _: int.from_bytes(data, "big", signed=True),
+    _DATETIME: lambda data, _: dt.datetime.fromisoformat(data.decode()),
+    _DATE: lambda data, _: dt.date.fromisoformat(data.decode()),
     _TIMEDELTA: _to_timedelta,
-    _DECIMAL: lambda data: Decimal(data.decode()),
-    _UUID: lambda data: UUID(bytes=data),
-    _SET: lambda data: set(_unpack_list(data)),
-    _FROZENSET: lambda data: frozenset(_unpack_list(data)),
+    _DECIMAL: lambda data, _: Decimal(data.decode()),
+    _UUID: lambda data, _: UUID(bytes=data),
+    _SET: lambda data, set_depth: set(_unpack_members(data, set_depth)),
+    _FROZENSET: lambda data, set_depth: frozenset(_unpack_members(data, set_depth)),
 }
 
-_LEAVES: Final = (
-    *(bool, int, float, bytes, bytearray, memoryview),
-    *(dt.datetime, dt.date, dt.timedelta, Decimal, UUID),
-)
+
+def _flaw(value: object) -> str | None:
+    """Say what is wrong with a leaf, a key or a set; ``None`` if it is carried."""
+    pending: list[tuple[object, int, int]] = [(value, 0, 0)]
+    while pending:
+        part, depth, set_depth = pending.pop()
+        if depth > MAX_DEPTH:
+            return TOO_DEEP
+        match part:
+            case set() | frozenset():
+                if set_depth == _MAX_SET_DEPTH:
+                    return _SETS_TOO_DEEP
+                pending.extend((item, depth + 1, set_depth + 1) for item in part)
+                continue
+            case tuple():  # in a key or a set
+                pending.extend((item, depth + 1, set_depth) for item in part)
+                continue
+            case _:
+                flaw = _leaf_flaw(part)
+        if flaw is not None:
+            return flaw if part is value else f"a {type(value).__name__} with a part that is {flaw}"
+    return None
 
 
-def _is_leaf(value: object) -> bool:
-    if isinstance(value, (set, frozenset)):
-        return all(_is_key(item) for item in value)
+def _leaf_flaw(value: object) -> str | None:
     if isinstance(value, str):
-        return _is_text(value)
-    return value is None or isinstance(value, _LEAVES)
-
-
-def _is_key(key: object) -> bool:
-    return all(map(_is_key, key)) if isinstance(key, tuple) else _is_leaf(key)
-
-
-def _is_text(value: str) -> bool:
+        return text_flaw(value)
     try:
-        value.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
-    return True
+        msgpack.packb(value, default=_to_extension)
+    except TypeError:
+        return type_flaw(value)
+    except Exception as exc:  # a memoryview that was released, a tzinfo with a bug
+        return f"{type_flaw(value)} and raises {type(exc).__name__}: {exc}"
+    return None

@@ -1,0 +1,65 @@
+"""Let all processes of a host share one client.
+
+::
+
+    async with cluster(Registry, port=7777).create("zk:2181") as client:
+        value = await client.get_data("k")
+"""
+
+from __future__ import annotations
+
+from cluster_client._delegates import Delegate, delegate
+from cluster_client._exceptions import register_exception
+from cluster_client._states import ClientState
+from cluster_client.api import APIClientBase
+from cluster_client.builder import ClusterBuilder, ClusterFactory, cluster
+from cluster_client.client import Client
+from cluster_client.errors import (
+    CallError,
+    ClientClosedError,
+    ClusterClientError,
+    ConfigurationError,
+    ElectionError,
+    EncodeError,
+    ForkedClientError,
+    LeaderUnavailableError,
+    LinkClosedError,
+    LinkError,
+    OutcomeUnknownError,
+    PortOccupiedError,
+    RefusedError,
+    RemoteInvokeError,
+    ResponseTimeoutError,
+)
+from cluster_client.options import ClientOptions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "APIClientBase",
+    "CallError",
+    "Client",
+    "ClientClosedError",
+    "ClientOptions",
+    "ClientState",
+    "ClusterBuilder",
+    "ClusterClientError",
+    "ClusterFactory",
+    "ConfigurationError",
+    "Delegate",
+    "ElectionError",
+    "EncodeError",
+    "ForkedClientError",
+    "LeaderUnavailableError",
+    "LinkClosedError",
+    "LinkError",
+    "OutcomeUnknownError",
+    "PortOccupiedError",
+    "RefusedError",
+    "RemoteInvokeError",
+    "ResponseTimeoutError",
+    "__version__",
+    "cluster",
+    "delegate",
+    "register_exception",
+]

@@ -1,0 +1,208 @@
+"""Running calls on the real client: the same way for every caller (SPEC section 8).
+
+A call of the leader's own process takes the same codec, limits and error rules as
+a follower's, so a program cannot tell in which role it runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import anyio
+
+from cluster_client import _exceptions
+from cluster_client._clock import Deadline
+from cluster_client._delegates import DelegateTable, Method
+from cluster_client._encoding import encode
+from cluster_client._real_client import RealClient
+from cluster_client.errors import EncodeError, RefusedError
+from cluster_protocol import (
+    Invoke,
+    RemoteProtocolError,
+    split_arguments,
+    unpack_call,
+)
+from cluster_protocol.codecs import Codec
+
+_CALL_PARTS: Final = 2
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class CallRequest:
+    """A call on its way to whoever leads.
+
+    Encoded once per codec, however often it is sent again.
+
+    Args:
+        method: What to call.
+        args: Positional arguments, as `Method.bind` gave them.
+        kwargs: Keyword-only arguments.
+        timeout: For the answer, in seconds.
+    """
+
+    __slots__ = ("_encoded", "args", "kwargs", "method", "timeout")
+
+    def __init__(
+        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
+    ) -> None:
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.timeout = timeout
+        self._encoded: tuple[str, bytes] | None = None
+
+    def encode(self, codec: Codec) -> bytes:
+        """Return the codec's bytes of ``[positional, keyword]`` (SPEC 6.2).
+
+        Raises:
+            EncodeError: If an argument cannot be encoded; names the method and the path.
+        """
+        if self._encoded is None or self._encoded[0] != codec.name:
+            data = encode(codec, [self.args, self.kwargs], f"arguments of {self.method.name!r}")
+            self._encoded = (codec.name, data)
+        return self._encoded[1]
+
+
+class Outcome(NamedTuple):
+    """What came of a call.
+
+    Attributes:
+        success: Whether *data* is the result; else it is the error.
+        data: In the codec of the call.
+        refused: Whether the method was not run, because leadership ends.
+    """
+
+    success: bool
+    data: bytes
+    refused: bool = False
+
+    def unwrap(self, codec: Codec) -> Any:
+        """Return the result, or raise the error, as the caller is to see it."""
+        value = codec.decode(self.data)
+        if self.success:
+            return value
+        raise _exceptions.from_failure(_exceptions.Failure.from_value(value))
+
+
+def read_arguments(message: Invoke, application: bytes, codec: Codec) -> tuple[Arguments, Deadline]:
+    """Read the application object of an invocation, in either form (SPEC 3.2, 6.2).
+
+    Raises:
+        RemoteProtocolError: If it is not what the message announces.
+    """
+    if not message.packed:
+        encoded = split_arguments(application, message.argument_count)
+        return (tuple(map(codec.decode, encoded)), {}), Deadline.never()
+    deadline, data = unpack_call(application)
+    return unpack_arguments(codec.decode(data)), Deadline.from_microseconds(deadline)
+
+
+def unpack_arguments(value: object) -> Arguments:
+    """Check the decoded ``[positional, keyword]`` of a packed call.
+
+    Raises:
+        RemoteProtocolError: If it is something else.
+    """
+    if isinstance(value, list) and len(value) == _CALL_PARTS:
+        args, kwargs = value
+        whole = isinstance(args, list) and isinstance(kwargs, dict)
+        if whole and all(isinstance(name, str) for name in kwargs):
+            return tuple(args), kwargs
+    raise RemoteProtocolError("a packed call must hold a list and a mapping with string keys")
+
+
+class CallExecutor:
+    """Runs delegated methods, and knows how many are running.
+
+    Args:
+        real: The open real client.
+        table: Its delegated methods; no other one can be called.
+        log: Logger, already bound to the client.
+    """
+
+    def __init__(self, real: RealClient, table: DelegateTable, log: Any) -> None:
+        self._real = real
+        self._table = table
+        self._log = log
+        self._running: set[anyio.CancelScope] = set()
+        self._idle = anyio.Event()
+        self.refusing = False
+        """Whether calls are refused, because leadership ends."""
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    async def execute(
+        self,
+        target: str,
+        arguments: Arguments,
+        *,
+        codec: Codec,
+        deadline: Deadline,
+        scope: anyio.CancelScope,
+    ) -> Outcome | None:
+        """Run a method; ``None`` if its caller has given up or it was aborted.
+
+        Args:
+            target: The real method's name.
+            arguments: Its arguments, which are the method's to keep.
+            codec: For the result.
+            deadline: When the caller gives up. A call that comes too late is not run.
+            scope: Cancels the method. A method in a thread goes on; its result is dropped.
+        """
+        if self.refusing:
+            return self.failed(RefusedError(target, "leadership ends"), codec, refused=True)
+        if target not in self._table.by_target:
+            return self.failed(
+                RefusedError(
+                    target,
+                    f"{self._table.cls.__qualname__} does not delegate it; it delegates "
+                    f"{', '.join(sorted(self._table.by_target)) or 'nothing'}",
+                ),
+                codec,
+            )
+        if deadline.passed:
+            return None
+        scope.deadline = min(scope.deadline, anyio.current_time() + deadline.remaining)
+        self._running.add(scope)
+        try:
+            with scope:
+                return await self._run(target, arguments, codec)
+            return None
+        finally:
+            self._running.discard(scope)
+            if not self._running:
+                self._idle.set()
+
+    async def drain(self, limit: float) -> bool:
+        """Wait until no call is running; tells whether that came about in time."""
+        with anyio.move_on_after(limit):
+            while self._running:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+        return not self._running
+
+    def abort(self) -> None:
+        """Cancel what is still running."""
+        for scope in list(self._running):
+            scope.cancel()
+
+    async def _run(self, target: str, arguments: Arguments, codec: Codec) -> Outcome:
+        try:
+            result = await self._real.invoke(target, *arguments)
+        except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
+            raise
+        # SystemExit of a method is its caller's affair, not the end of everybody's leader.
+        except BaseException as exc:
+            return self.failed(exc, codec)
+        try:
+            return Outcome(True, encode(codec, result, f"result of {target!r}"))
+        except EncodeError as exc:
+            return self.failed(exc, codec)
+
+    def failed(self, exc: BaseException, codec: Codec, *, refused: bool = False) -> Outcome:
+        """Return the outcome of a call that raised *exc*."""
+        failure = _exceptions.to_failure(exc, codec)
+        return Outcome(False, codec.encode(failure.to_value()), refused)

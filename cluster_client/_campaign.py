@@ -1,0 +1,133 @@
+"""Running the race until this process leads or follows (SPEC section 8.1)."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any, Final
+
+import anyio
+
+from cluster_client import _clock, _exceptions
+from cluster_client._clock import Deadline
+from cluster_client._election import Joined, Sighting, StartFailed, join
+from cluster_client._server import Seat, contenders, race
+from cluster_client._session import ClientSpec, StartError
+from cluster_client.errors import LeaderUnavailableError, PortOccupiedError
+from cluster_protocol import FEATURES, Offer
+
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 1.0
+
+
+class Backoff:
+    """Pauses between attempts: doubling, with jitter, so that contenders don't march in step."""
+
+    def __init__(self, first: float = _FIRST_PAUSE, longest: float = _LONGEST_PAUSE) -> None:
+        self._first = first
+        self._longest = longest
+        self._next = first
+
+    def reset(self) -> None:
+        self._next = self._first
+
+    async def pause(self) -> None:
+        """Sleep, longer each time.
+
+        Cancellation:
+            Safe.
+        """
+        seconds = self._next * random.uniform(0.5, 1.0)  # noqa: S311
+        self._next = min(self._next * 2, self._longest)
+        await anyio.sleep(seconds)
+
+
+class Campaign:
+    """One client's part in the elections of its port.
+
+    Args:
+        spec: What the client was made of.
+        log: Logger, already bound to the client.
+    """
+
+    def __init__(self, spec: ClientSpec, log: Any) -> None:
+        self._spec = spec
+        self._log = log
+        self._reason_told = ""
+
+    async def run(self, deadline: Deadline, *, first: bool) -> Seat | Joined:
+        """Race and join in turn until one of the two succeeds.
+
+        Args:
+            deadline: When to give up.
+            first: Whether the client is being opened. Then a port that can't
+                be had is an error at once.
+
+        Raises:
+            LeaderUnavailableError: If the deadline passed.
+            PortOccupiedError: If the port is held by another program, or must
+                be ours and is not.
+            ElectionError: If the port cannot be bound.
+            StartError: If there is a leader whose real client failed to start.
+
+        Cancellation:
+            Safe at any point; nothing stays open.
+        """
+        options = self._spec.options
+        begin = _clock.now()
+        backoff = Backoff()
+        while True:
+            sighting = Sighting()
+            if options.is_leader is not False:
+                seat = race(options.port, options.name)
+                if seat is not None:
+                    return seat
+                sighting.reason = "another process holds the port"
+            if options.is_leader is not True:
+                joined = await self._join(deadline, sighting)
+                if joined is not None:
+                    return joined
+            elif first:
+                raise PortOccupiedError(
+                    options.port,
+                    f"{options.name!r} has is_leader=True and another process, or another client "
+                    f"of this one, leads there",
+                )
+            if deadline.passed:
+                raise LeaderUnavailableError(
+                    options.name,
+                    options.port,
+                    _clock.now() - begin,
+                    sighting.reason,
+                    holder_pid=sighting.pid,
+                    holder_channels=sighting.channels,
+                )
+            self._tell(sighting.reason)
+            await backoff.pause()
+
+    async def _join(self, deadline: Deadline, sighting: Sighting) -> Joined | None:
+        options = self._spec.options
+        result = await join(
+            options.port,
+            options.name,
+            offer=Offer(
+                codecs=tuple(self._spec.codecs),
+                features=FEATURES,
+                pid=os.getpid(),
+                channels=tuple(sorted(contenders(options.port))),
+            ),
+            codecs=dict(self._spec.codecs),
+            connect_timeout=options.connect_timeout,
+            silence_limit=options.response_timeout,
+            deadline=deadline,
+            sighting=sighting,
+        )
+        if isinstance(result, StartFailed):
+            raise StartError(_exceptions.from_failure(result.failure))
+        return result
+
+    def _tell(self, reason: str) -> None:
+        """Log why there is no leader yet, when that changes and not at each attempt."""
+        if reason != self._reason_told:
+            self._reason_told = reason
+            self._log.info("no_leader_yet", reason=reason)

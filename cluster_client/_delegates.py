@@ -1,0 +1,352 @@
+"""Which methods of a real client are reachable, under which name, and how."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from cluster_client.errors import ConfigurationError
+from cluster_client.options import check_duration
+
+__all__ = ["Delegate", "DelegateTable", "Method", "delegate"]
+
+INVOKE: Final = "invoke"
+INVOKE_ONEWAY: Final = "invoke_oneway"
+SUBSCRIBE: Final = "subscribe"
+UNSUBSCRIBE: Final = "unsubscribe"
+PUBLISH: Final = "publish"
+UNPUBLISH: Final = "unpublish"
+CLOSE: Final = "close"
+
+KINDS: Final = (INVOKE, INVOKE_ONEWAY, SUBSCRIBE, UNSUBSCRIBE, PUBLISH, UNPUBLISH, CLOSE)
+LIFECYCLE: Final = frozenset({"start", "ready", "aclose", "close"})
+"""Owned by the leader; a follower must not start or close everybody's client."""
+
+_MARK: Final = "__cluster_delegate__"
+_ROLE_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
+    SUBSCRIBE: ("reg", "listener"),
+    UNSUBSCRIBE: ("reg", "listener"),
+    PUBLISH: ("reg",),
+    UNPUBLISH: ("reg",),
+}
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Delegate:
+    """How a method of the real client is reached.
+
+    Attributes:
+        kind: ``"invoke"`` waits for the result, ``"invoke_oneway"`` does not;
+            ``"subscribe"``, ``"unsubscribe"``, ``"publish"`` and ``"unpublish"``
+            tell that the method plays that part, ``"close"`` that the name
+            closes the client.
+        idempotent: Executing it twice does no harm; it is sent again when the
+            leader is lost while it is in flight.
+        response_timeout: Instead of the client's, in seconds.
+        name: Instead of the method's own, on the client.
+
+    Raises:
+        ConfigurationError: If an argument is not one of these.
+    """
+
+    kind: str = INVOKE
+    idempotent: bool = False
+    response_timeout: float | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigurationError(
+                f"unknown delegate target {self.kind!r}; the targets are {', '.join(KINDS)}"
+            )
+        if not isinstance(self.idempotent, bool):
+            raise ConfigurationError(f"idempotent={self.idempotent!r} must be True or False")
+        if self.response_timeout is not None:
+            check_duration(
+                "response_timeout", self.response_timeout, allow_zero=False, finite=False
+            )
+        if self.name is not None and not (
+            isinstance(self.name, str) and self.name.isidentifier() and self.name[0] != "_"
+        ):
+            raise ConfigurationError(f"name={self.name!r} must be a public Python name")
+
+
+def delegate(
+    kind: str = INVOKE,
+    *,
+    idempotent: bool = False,
+    response_timeout: float | None = None,
+    name: str | None = None,
+) -> Callable[[FunctionT], FunctionT]:
+    """Mark a method of a real client as delegated; it stays an ordinary method.
+
+    Arguments and errors are those of `Delegate`.
+    """
+    mark = Delegate(kind, idempotent, response_timeout, name)
+
+    def apply(function: FunctionT) -> FunctionT:
+        setattr(function, _MARK, mark)
+        return function
+
+    return apply
+
+
+class Method:
+    """A delegated method: its names, its options, its signature.
+
+    Attributes:
+        name: On the client.
+        target: On the real client, and on the wire.
+        signature: Of the real method, without ``self``.
+        doc: Its docstring.
+    """
+
+    __slots__ = (
+        "_most",
+        "_required",
+        "doc",
+        "idempotent",
+        "kind",
+        "name",
+        "response_timeout",
+        "signature",
+        "target",
+    )
+
+    def __init__(self, cls: type[Any], target: str, options: Delegate) -> None:
+        self.target = target
+        self.name = options.name or target
+        self.kind = options.kind
+        self.idempotent = options.idempotent
+        self.response_timeout = options.response_timeout
+        self.doc = inspect.getdoc(getattr(cls, target))
+        self.signature = _signature_without_self(cls, target)
+        self._required, self._most = _positional_range(self.signature)
+
+    def bind(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the real method takes them, positional where possible.
+
+        Raises:
+            TypeError: If they do not fit the real method's signature.
+        """
+        if not kwargs and self._required <= len(args) <= self._most:
+            return args, {}  # the usual case, and a tenth of the time that `bind` takes
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise TypeError(f"{self.name}(): {exc}") from None
+        return bound.args, bound.kwargs
+
+
+class DelegateTable:
+    """The delegated methods of one real client class.
+
+    Args:
+        cls: The real client's class.
+        explicit: What the user named, by the real method's name.
+        auto_generate: Whether public coroutine methods are delegated unnamed.
+        reserved: Names that the client has itself.
+
+    Attributes:
+        by_name: Methods by their name on the client.
+        by_target: Methods that may be called from a follower, by their name on
+            the wire. No other method can be called.
+        close_names: Names that close the client.
+
+    Raises:
+        ConfigurationError: If *cls* is no class, a named method is missing, a
+            signature does not suit its part, or names clash.
+    """
+
+    def __init__(
+        self,
+        cls: type[Any],
+        explicit: Mapping[str, Delegate],
+        *,
+        auto_generate: bool = True,
+        reserved: Collection[str] = (),
+    ) -> None:
+        if not inspect.isclass(cls):
+            raise ConfigurationError(f"the real client must be a class, got {cls!r}")
+        self.cls = cls
+        self.by_name: dict[str, Method] = {}
+        self.by_target: dict[str, Method] = {}
+        self.close_names: set[str] = set()
+        self._parts: dict[str, Method] = {}
+        chosen = {**_marked(cls), **explicit}
+        for part in _ROLE_PARAMETERS:
+            if part not in chosen and callable(getattr(cls, part, None)):
+                chosen[part] = Delegate(part)
+        if auto_generate:
+            for target in _public_coroutine_methods(cls):
+                chosen.setdefault(target, Delegate())
+        for target, options in chosen.items():
+            self._add(target, options, reserved)
+
+    def part(self, kind: str) -> Method:
+        """Return the method that subscribes, unsubscribes or publishes.
+
+        Raises:
+            ConfigurationError: If the real client has none.
+        """
+        method = self._parts.get(kind)
+        if method is None:
+            raise ConfigurationError(
+                f"{self.cls.__qualname__} has no method to {kind}: define {kind}(self, "
+                f"{', '.join(_ROLE_PARAMETERS[kind])}), or name another with "
+                f'.delegate("…", "{kind}")'
+            )
+        return method
+
+    def has_part(self, kind: str) -> bool:
+        return kind in self._parts
+
+    def _add(self, target: str, options: Delegate, reserved: Collection[str]) -> None:
+        if options.kind == CLOSE:
+            self.close_names.add(options.name or target)
+            return
+        function = getattr(self.cls, target, None)
+        if not callable(function):
+            raise ConfigurationError(
+                f"{self.cls.__qualname__} has no method {target!r} to delegate; "
+                f"it has {', '.join(_public_methods(self.cls)) or 'no public methods'}"
+            )
+        if target in LIFECYCLE or target.startswith("_"):
+            raise ConfigurationError(
+                f"{target!r} cannot be delegated: lifecycle and private methods belong to the "
+                f"process that owns the real client"
+            )
+        if inspect.isasyncgenfunction(function):
+            raise ConfigurationError(
+                f"{self.cls.__qualname__}.{target} is an async generator, which cannot be invoked"
+            )
+        method = Method(self.cls, target, options)
+        if method.kind in _ROLE_PARAMETERS:
+            self._add_part(method, reserved)
+            return
+        self._claim_name(method, reserved)
+        self.by_target[target] = method
+
+    def _add_part(self, method: Method, reserved: Collection[str]) -> None:
+        kind = method.kind
+        parameters = _ROLE_PARAMETERS[kind]
+        if kind in self._parts:
+            raise ConfigurationError(
+                f"both {self._parts[kind].target!r} and {method.target!r} are to {kind}"
+            )
+        try:
+            method.signature.bind(*parameters)
+        except TypeError as exc:
+            raise ConfigurationError(
+                f"{self.cls.__qualname__}.{method.target}{method.signature} cannot {kind}: it must "
+                f"take ({', '.join(parameters)}) by position ({exc}); if it is another thing "
+                f'altogether, delegate it as "invoke" under another name'
+            ) from None
+        self._parts[kind] = method
+        if method.name != kind:
+            self._claim_name(method, reserved)
+        if kind in (PUBLISH, UNPUBLISH):
+            self.by_target[method.target] = method
+
+    def _claim_name(self, method: Method, reserved: Collection[str]) -> None:
+        if method.name in reserved or method.name in LIFECYCLE:
+            raise ConfigurationError(
+                f"{self.cls.__qualname__}.{method.target} clashes with {method.name!r} of the "
+                f'client itself; give it another name there: .delegate("{method.target}", '
+                f'"{method.kind}", name="…")'
+            )
+        other = self.by_name.setdefault(method.name, method)
+        if other is not method:
+            raise ConfigurationError(
+                f"{other.target!r} and {method.target!r} are both to be called {method.name!r}"
+            )
+
+
+def delegate_function(
+    method: Method, call: Callable[[Any, Method, tuple[Any, ...], dict[str, Any]], Any]
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return a coroutine function that looks like the real method.
+
+    Args:
+        method: The real method.
+        call: Makes the call; gets the object that the function is called on,
+            the method, and its arguments.
+    """
+
+    async def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return await call(self, method, args, kwargs)
+
+    function.__name__ = method.name
+    function.__qualname__ = method.name
+    function.__doc__ = method.doc
+    function.__signature__ = _with_self(method.signature)  # type: ignore[attr-defined]
+    return function
+
+
+def _with_self(signature: inspect.Signature) -> inspect.Signature:
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    return signature.replace(parameters=[own, *signature.parameters.values()])
+
+
+def _marked(cls: type[Any]) -> dict[str, Delegate]:
+    marks: dict[str, Delegate] = {}
+    for name in dir(cls):
+        mark = getattr(inspect.getattr_static(cls, name, None), _MARK, None)
+        if isinstance(mark, Delegate):
+            marks[name] = mark
+    return marks
+
+
+def _public_methods(cls: type[Any]) -> list[str]:
+    return [
+        name
+        for name in dir(cls)
+        if not name.startswith("_") and name not in LIFECYCLE and callable(getattr(cls, name))
+    ]
+
+
+def _public_coroutine_methods(cls: type[Any]) -> list[str]:
+    return [
+        name for name in _public_methods(cls) if inspect.iscoroutinefunction(getattr(cls, name))
+    ]
+
+
+def _signature_without_self(cls: type[Any], target: str) -> inspect.Signature:
+    function = getattr(cls, target)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        # Some methods written in C have none. Then the real method itself will judge.
+        signature = inspect.signature(_any_method)
+    static = isinstance(inspect.getattr_static(cls, target), staticmethod)
+    if static or inspect.ismethod(function):  # the latter is a classmethod, its class bound
+        return signature
+    parameters = list(signature.parameters.values())
+    if parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+        del parameters[0]
+    return signature.replace(parameters=parameters)
+
+
+def _any_method(*args: Any, **kwargs: Any) -> None:
+    """Lend its signature to methods that have none."""
+
+
+def _positional_range(signature: inspect.Signature) -> tuple[int, float]:
+    """Return how few and how many positional arguments suffice for a call."""
+    required, most = 0, 0.0
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            most = float("inf")
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter.default is parameter.empty:
+                return 1, 0  # never by position alone
+        elif parameter.kind is not parameter.VAR_KEYWORD:
+            most += 1
+            required += parameter.default is parameter.empty
+    return required, most

@@ -1,0 +1,228 @@
+"""Joining the leader that holds the port: connect and register (SPEC sections 3.1, 5 and 8).
+
+The other half of the race, taking the port, is `_backend.bind_and_listen`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+
+from cluster_client import _backend
+from cluster_client._backend import Transport
+from cluster_client._clock import Deadline
+from cluster_client.errors import PortOccupiedError
+from cluster_protocol import (
+    DEFAULT_LIMITS,
+    Agreement,
+    Failure,
+    Frame,
+    FrameDecoder,
+    Offer,
+    ProtocolError,
+    RegisterChannel,
+    RegisterChannelResult,
+    RegistrationPending,
+    RemoteProtocolError,
+    decode_message,
+    decode_registration_outcome,
+    encode_frame,
+)
+from cluster_protocol.codecs import Codec
+
+_REGISTRATION_ID: Final = 1
+_MILLISECONDS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The leader accepted us.
+
+    Attributes:
+        transport: Connected to the leader.
+        decoder: Holds what it sent behind its answer.
+        agreement: What holds on the link.
+    """
+
+    transport: Transport
+    decoder: FrameDecoder
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """The leader is there, but its real client failed to start."""
+
+    failure: Failure
+
+
+@dataclass(slots=True)
+class Sighting:
+    """What an attempt to join has seen of whoever holds the port.
+
+    Attributes:
+        reason: How the attempt ended, in words.
+        pid: Process that holds the port, if it told.
+        channels: What it serves, if it told.
+    """
+
+    reason: str = "nothing listens on the port"
+    pid: int | None = None
+    channels: tuple[str, ...] = field(default=())
+
+
+async def join(
+    port: int,
+    channel: str,
+    *,
+    offer: Offer,
+    codecs: dict[str, Codec],
+    connect_timeout: float,
+    silence_limit: float,
+    deadline: Deadline,
+    sighting: Sighting,
+) -> Joined | StartFailed | None:
+    """Try once to become a follower.
+
+    Args:
+        port: Election port, 1 to 65535.
+        channel: The client's name.
+        offer: What we can do.
+        codecs: Our codecs by name.
+        connect_timeout: For the TCP connect, in seconds.
+        silence_limit: How long a process that has said nothing at all may go on so.
+            One of ours that must keep us waiting says so at once; a Node
+            process without the channel stays silent.
+        deadline: When to give up in any case.
+        sighting: Is told what was seen.
+
+    Returns:
+        ``None`` if there is nobody to follow yet; *sighting* says why.
+
+    Raises:
+        PortOccupiedError: If what holds the port speaks another protocol.
+
+    Cancellation:
+        Safe at any point; no socket stays open.
+
+    Source:
+        SPEC section 3.1; cluster-client 3.7.0, ``lib/follower.js``.
+    """
+    transport = None
+    with anyio.move_on_after(min(connect_timeout, deadline.remaining)):
+        transport = await _backend.connect(port)
+    if transport is None:
+        sighting.reason = "nothing listens on the port"
+        return None
+    result: Joined | StartFailed | None = None
+    try:
+        result = await _register(
+            transport,
+            port,
+            channel,
+            offer=offer,
+            codecs=codecs,
+            silence_limit=silence_limit,
+            deadline=deadline,
+            sighting=sighting,
+        )
+    finally:
+        if not isinstance(result, Joined):
+            await transport.aclose()
+    return result
+
+
+async def _register(
+    transport: Transport,
+    port: int,
+    channel: str,
+    *,
+    offer: Offer,
+    codecs: dict[str, Codec],
+    silence_limit: float,
+    deadline: Deadline,
+    sighting: Sighting,
+) -> Joined | StartFailed | None:
+    message = RegisterChannel(channel, offer).encode()
+    timeout_ms = int(silence_limit * _MILLISECONDS)
+    if not await transport.send(encode_frame(Frame(False, _REGISTRATION_ID, timeout_ms, message))):
+        sighting.reason = "the process on the port closed the connection"
+        return None
+    decoder = FrameDecoder(DEFAULT_LIMITS)
+    limit = Deadline.after(min(silence_limit, deadline.remaining))
+    with anyio.move_on_after(limit.remaining) as scope:
+        while True:
+            data = await transport.receive()
+            if not data:
+                sighting.reason = "the process on the port closed the connection without an answer"
+                return None
+            try:
+                decoder.receive_data(data)
+                frame = decoder.next_frame()
+                while frame is not None:
+                    answer = decode_message(frame.connection, is_response=frame.is_response)
+                    if isinstance(answer, RegisterChannelResult):
+                        return _result(transport, decoder, answer, frame, codecs)
+                    if isinstance(answer, RegistrationPending):
+                        sighting.pid, sighting.channels = answer.pid, answer.channels
+                        sighting.reason = (
+                            "the leader's real client is still starting"
+                            if answer.starting
+                            else "the process on the port does not serve it"
+                        )
+                        scope.deadline = anyio.current_time() + deadline.remaining
+                    frame = decoder.next_frame()
+            except ProtocolError as exc:
+                raise PortOccupiedError(port, str(exc)) from exc
+    if sighting.pid is None:
+        sighting.reason = f"the process on the port said nothing within {silence_limit:g} s"
+    return None
+
+
+def _result(
+    transport: Transport,
+    decoder: FrameDecoder,
+    answer: RegisterChannelResult,
+    frame: Frame,
+    codecs: dict[str, Codec],
+) -> Joined | StartFailed:
+    agreement = answer.agreement
+    if agreement is None:
+        raise RemoteProtocolError(
+            "the leader is a Node process, whose codec serialize-json is not available here"
+        )
+    codec = codecs.get(agreement.codec)
+    if codec is None:
+        raise RemoteProtocolError(f"the leader chose codec {agreement.codec!r}, not offered")
+    failure = decode_registration_outcome(codec.decode(frame.application))
+    if failure is not None:
+        return StartFailed(failure)
+    return Joined(transport, decoder, agreement)
+
+
+async def receive_registration(
+    transport: Transport, decoder: FrameDecoder
+) -> tuple[Frame, RegisterChannel] | None:
+    """Read the first frame of a stranger; ``None`` if it went away without one.
+
+    Raises:
+        RemoteProtocolError: If the frame is anything but a registration.
+
+    Cancellation:
+        Safe; what was read stays in *decoder*.
+    """
+    frame = decoder.next_frame()
+    while frame is None:
+        data = await transport.receive()
+        if not data:
+            return None
+        decoder.receive_data(data)
+        frame = decoder.next_frame()
+    message: Any = decode_message(frame.connection, is_response=frame.is_response)
+    if not isinstance(message, RegisterChannel):
+        raise RemoteProtocolError(
+            f"the first frame must be a registration, got {frame.connection[:80]!r}"
+        )
+    return frame, message

@@ -1,0 +1,31 @@
+"""Encoding what users give, with errors that they understand."""
+
+from __future__ import annotations
+
+from cluster_client.errors import EncodeError
+from cluster_protocol import DEFAULT_LIMITS, UnencodableValueError
+from cluster_protocol.codecs import Codec
+
+_LARGEST = DEFAULT_LIMITS.application - 64
+"""A little below the limit of a frame: a packed call adds its deadline."""
+
+
+def encode(codec: Codec, value: object, what: str) -> bytes:
+    """Return the codec's bytes of *value*.
+
+    Args:
+        codec: What the peers agreed on.
+        value: The user's value.
+        what: Names it in the error.
+
+    Raises:
+        EncodeError: If it cannot be encoded, or is larger than a frame may be.
+            Checked here, as the peer would have to close the link for everybody.
+    """
+    try:
+        data = codec.encode(value)
+    except UnencodableValueError as exc:
+        raise EncodeError(f"{what}: {exc}") from exc
+    if len(data) > _LARGEST:
+        raise EncodeError(f"{what}: {len(data)} bytes when encoded, the limit is {_LARGEST}")
+    return data

@@ -1,0 +1,243 @@
+"""Subscriptions on the leader: one upstream per registration (SPEC section 9).
+
+The upstream subscription is made for the first subscriber and ended with the
+last one. Values come from any thread and go to every subscriber, encoded once
+per codec.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import anyio
+import anyio.abc
+
+from cluster_client import _backend
+from cluster_client._delegates import SUBSCRIBE, UNSUBSCRIBE, DelegateTable
+from cluster_client._encoding import encode
+from cluster_client._real_client import RealClient
+from cluster_client._registrations import Registration, check_registration
+from cluster_client.errors import ConfigurationError, EncodeError
+from cluster_protocol.codecs import Codec
+
+__all__ = ["Subscriber", "SubscriptionHub", "Upstream"]
+
+MAX_INBOX: Final = 10_000
+"""Values of foreign threads that wait for the event loop; beyond that the oldest are dropped."""
+
+
+class Subscriber(Protocol):
+    """A follower's link, or the leader's own client."""
+
+    @property
+    def codec(self) -> Codec: ...
+
+    def deliver(self, key: str, data: bytes) -> None:
+        """Take a value; never blocks and never fails."""
+        ...
+
+
+class Upstream:
+    """One registration: its subscribers and its last value."""
+
+    def __init__(self, registration: Registration) -> None:
+        self.registration = registration
+        self.subscribers: dict[Subscriber, str] = {}
+        self.active = False
+        self.busy = False
+        self.settled = anyio.Event()
+        self.error: Exception | None = None
+        self.last: dict[str, bytes] = {}
+        self.turn = 0
+        self.listener: Callable[[Any], None] | None = None
+
+
+class SubscriptionHub:
+    """All upstream subscriptions of one leadership.
+
+    Args:
+        real: The open real client.
+        table: Tells which of its methods subscribe and unsubscribe.
+        codec: In which values are kept.
+        tasks: Runs the real client's methods.
+        broadcast: Whether each value goes to all subscribers, or to one in turn.
+        log: Logger, already bound to the client.
+    """
+
+    def __init__(
+        self,
+        real: RealClient,
+        table: DelegateTable,
+        *,
+        codec: Codec,
+        tasks: anyio.abc.TaskGroup,
+        broadcast: bool,
+        log: Any,
+    ) -> None:
+        self._real = real
+        self._table = table
+        self._codec = codec
+        self._tasks = tasks
+        self._broadcast = broadcast
+        self._log = log
+        self._upstreams: dict[str, Upstream] = {}
+        self._inbox: deque[tuple[Upstream, bytes]] = deque()
+        self._wake = _backend.event_loop_waker()
+        self._loop_thread = threading.get_ident()
+        self._closed = False
+
+    def add(self, registration: Registration, key: str, subscriber: Subscriber) -> Upstream:
+        """Send the values of a registration to *subscriber* from now on, under *key*.
+
+        The last value, if there is one, is sent at once. Pass what is returned
+        to `settle` to learn whether the real client accepted.
+        """
+        upstream = self._upstreams.get(registration.identity)
+        if upstream is None:
+            upstream = self._upstreams[registration.identity] = Upstream(registration)
+        upstream.subscribers[subscriber] = key
+        if upstream.last and self._broadcast:
+            self._send_last(upstream, subscriber, key)
+        self._reconcile_soon(upstream)
+        return upstream
+
+    def remove(self, registration: Registration, subscriber: Subscriber) -> None:
+        """Send no more values of a registration to *subscriber*."""
+        upstream = self._upstreams.get(registration.identity)
+        if upstream is not None and upstream.subscribers.pop(subscriber, None) is not None:
+            self._reconcile_soon(upstream)
+
+    def remove_everywhere(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber that is gone."""
+        for upstream in list(self._upstreams.values()):
+            if upstream.subscribers.pop(subscriber, None) is not None:
+                self._reconcile_soon(upstream)
+
+    async def settle(self, upstream: Upstream) -> None:
+        """Wait until the real client has accepted the subscription.
+
+        Raises:
+            Exception: What the real client's subscribe method raised.
+        """
+        await upstream.settled.wait()
+        if upstream.error is not None:
+            raise upstream.error
+
+    def close(self) -> None:
+        """Drop what the real client says from now on; it is about to be closed."""
+        self._closed = True
+
+    # ------------------------------------------------------------- upstream
+
+    def _reconcile_soon(self, upstream: Upstream) -> None:
+        if not self._closed and not upstream.busy and bool(upstream.subscribers) != upstream.active:
+            upstream.busy = True
+            upstream.settled = anyio.Event()
+            self._tasks.start_soon(self._reconcile, upstream)
+
+    async def _reconcile(self, upstream: Upstream) -> None:
+        """Bring the real client in line with whether there are subscribers.
+
+        One task per registration at a time: a quick subscribe, unsubscribe,
+        subscribe must not reach the real client in another order.
+        """
+        while bool(upstream.subscribers) != upstream.active:
+            if upstream.active:
+                await self._unsubscribe(upstream)
+            else:
+                await self._subscribe(upstream)
+        upstream.busy = False
+        upstream.settled.set()
+        if not upstream.subscribers:
+            self._upstreams.pop(upstream.registration.identity, None)
+
+    async def _subscribe(self, upstream: Upstream) -> None:
+        upstream.error = None
+        upstream.listener = self._listener(upstream)
+        # A copy: a real client that changes its argument must not change our key.
+        registration = check_registration(upstream.registration.reg)
+        try:
+            method = self._table.part(SUBSCRIBE)
+            await self._real.invoke_part(method.target, registration.reg, upstream.listener)
+        except Exception as exc:
+            self._log.warning("subscribe_failed", key=upstream.registration.key, error=repr(exc))
+            upstream.error = exc
+            upstream.subscribers.clear()
+        else:
+            upstream.active = True
+
+    async def _unsubscribe(self, upstream: Upstream) -> None:
+        try:
+            method = self._table.part(UNSUBSCRIBE)
+            registration = check_registration(upstream.registration.reg)
+            await self._real.invoke_part(method.target, registration.reg, upstream.listener)
+        except ConfigurationError:
+            # Nothing can be ended upstream. Its values are dropped from now on.
+            self._log.info("no_unsubscribe_method", key=upstream.registration.key)
+        except Exception as exc:
+            self._log.warning("unsubscribe_failed", key=upstream.registration.key, error=repr(exc))
+        upstream.listener = None
+        upstream.active = False
+        upstream.last = {}
+
+    # --------------------------------------------------------------- values
+
+    def _listener(self, upstream: Upstream) -> Callable[[Any], None]:
+        """Make the function that the real client calls with each value, from any thread."""
+
+        def listener(value: Any) -> None:
+            try:
+                # At once, in the caller's thread: the object may change right after.
+                data = encode(self._codec, value, "value")
+            except EncodeError as exc:
+                self._log.error(
+                    "value_not_encodable", key=upstream.registration.key, error=str(exc)
+                )
+                return
+            if upstream.listener is not listener:
+                return  # ended upstream in the meantime
+            if threading.get_ident() == self._loop_thread and not self._inbox:
+                self._deliver(upstream, data)
+                return
+            if len(self._inbox) >= MAX_INBOX:
+                self._inbox.popleft()
+                self._log.warning("value_dropped", key=upstream.registration.key)
+            self._inbox.append((upstream, data))
+            self._wake(self._empty_inbox)
+
+        return listener
+
+    def _empty_inbox(self) -> None:
+        while self._inbox:
+            self._deliver(*self._inbox.popleft())
+
+    def _deliver(self, upstream: Upstream, data: bytes) -> None:
+        if self._closed or upstream.listener is None:
+            return
+        upstream.last = {self._codec.name: data}
+        for subscriber, key in self._receivers(upstream):
+            self._send_last(upstream, subscriber, key)
+
+    def _receivers(self, upstream: Upstream) -> list[tuple[Subscriber, str]]:
+        everybody = list(upstream.subscribers.items())
+        if self._broadcast or not everybody:
+            return everybody
+        upstream.turn = (upstream.turn + 1) % len(everybody)
+        return [everybody[upstream.turn]]
+
+    def _send_last(self, upstream: Upstream, subscriber: Subscriber, key: str) -> None:
+        """Send the last value in the subscriber's codec, encoded once per codec."""
+        codec = subscriber.codec
+        data = upstream.last.get(codec.name)
+        if data is None:
+            try:
+                value = self._codec.decode(upstream.last[self._codec.name])
+                data = encode(codec, value, "value")
+            except EncodeError as exc:  # in a poorer codec than ours
+                self._log.error("value_not_encodable", key=key, error=str(exc))
+                return
+            upstream.last[codec.name] = data
+        subscriber.deliver(key, data)

@@ -1,0 +1,309 @@
+"""The process that owns the real client (SPEC sections 7.1 and 8)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+
+from cluster_client import _exceptions
+from cluster_client._calls import CallExecutor, CallRequest, unpack_arguments
+from cluster_client._clock import Deadline
+from cluster_client._hub import SubscriptionHub
+from cluster_client._link import Link
+from cluster_client._peer import Peer
+from cluster_client._real_client import RealClient
+from cluster_client._registrations import Registration
+from cluster_client._server import Arrival, Seat
+from cluster_client._session import ClientSpec, SessionEvents, StartError
+from cluster_client._subscriptions import EncodedValue
+from cluster_client.errors import LinkClosedError, ResponseTimeoutError
+from cluster_protocol import (
+    GOODBYE,
+    Agreement,
+    Frame,
+    RegisterChannelResult,
+    RemoteProtocolError,
+    encode_frame,
+    encode_registration_outcome,
+    negotiate,
+)
+from cluster_protocol.codecs import Codec
+
+_FAREWELL: Final = 1.0
+"""Seconds for followers to take a last answer before their connection is closed."""
+
+
+class Leader:
+    """A session of the process that owns the real client; lives while `run` runs.
+
+    Args:
+        seat: Its place on the port.
+        spec: What the client was made of.
+        events: Where the client wants to be told.
+        log: Logger, already bound to the client.
+    """
+
+    is_leader: Final = True
+
+    def __init__(self, seat: Seat, spec: ClientSpec, events: SessionEvents, log: Any) -> None:
+        self.codec: Codec = next(iter(spec.codecs.values()))
+        self._seat = seat
+        self._spec = spec
+        self._events = events
+        self._log = log
+        self._real = RealClient(
+            spec.cls, spec.args, spec.kwargs, threads=spec.options.threads, log=log
+        )
+        self._calls = CallExecutor(self._real, spec.table, log)
+        self._hub: SubscriptionHub | None = None
+        self._peers: set[Peer] = set()
+        self._connections: anyio.abc.TaskGroup | None = None
+        self._ending = False
+
+    @property
+    def epoch(self) -> str:
+        return self._seat.epoch
+
+    @property
+    def follower_count(self) -> int:
+        return len(self._peers)
+
+    # ------------------------------------------------------------- lifetime
+
+    async def run(self) -> None:
+        """Start the real client, serve until asked to stop, hand over, free the port.
+
+        The order at the end is what makes a rolling restart lossless: no new
+        calls, running ones finish, the real client is closed, the port is
+        freed, and only then do the followers see their connections end.
+
+        Raises:
+            StartError: If the real client's constructor or start raised. The
+                followers that waited have been told, and the port is free.
+
+        Cancellation:
+            The real client is closed and the port freed; calls are cut off.
+        """
+        error: Exception | None = None
+        try:
+            async with anyio.create_task_group() as connections:
+                self._connections = connections
+                connections.start_soon(self._seat.accept, self._log)
+                error = await self._start_and_serve()
+                if error is not None:
+                    await self._refuse_followers(error)
+                self._seat.vacate(still_wanted=bool(self._peers))
+                await self._dismiss_followers()
+                connections.cancel_scope.cancel()
+        finally:
+            self._ending = True
+            self._seat.vacate()
+        if error is not None:
+            raise StartError(error)
+
+    def stop(self) -> None:
+        """Make `run` hand over and end."""
+        self._seat.asked_to_leave.set()
+
+    async def _start_and_serve(self) -> Exception | None:
+        """Serve while the real client is open; returns the error if it did not open."""
+        started = False
+        try:
+            async with self._real.open():
+                started = True
+                await self._serve()
+        except Exception as exc:
+            if started:
+                raise  # a bug of ours
+            return exc
+        return None
+
+    async def _serve(self) -> None:
+        options = self._spec.options
+        async with anyio.create_task_group() as upstream_tasks:
+            self._hub = SubscriptionHub(
+                self._real,
+                self._spec.table,
+                codec=self.codec,
+                tasks=upstream_tasks,
+                broadcast=options.is_broadcast,
+                log=self._log,
+            )
+            self._seat.open(self._adopt)
+            self._events.ready()
+            await self._seat.asked_to_leave.wait()
+            await self._hand_over(options.drain_timeout)
+            self._hub.close()
+            upstream_tasks.cancel_scope.cancel()
+
+    async def _hand_over(self, limit: float) -> None:
+        """Let the followers stop, then let running calls finish (SPEC 8.4)."""
+        self._seat.close_doors()
+        self._ending = True
+        self._events.ending()
+        deadline = Deadline.after(limit)
+        # A follower that does not acknowledge is frozen; the others should not wait long for it.
+        acknowledgement_limit = min(limit, self._spec.options.response_timeout)
+        async with anyio.create_task_group() as goodbyes:
+            for peer in self._peers:
+                if peer.link.has(GOODBYE):
+                    goodbyes.start_soon(peer.say_goodbye, acknowledgement_limit)
+        finished = await self._calls.drain(deadline.remaining)
+        self._calls.refusing = True
+        if not finished:
+            self._log.warning("drain_timed_out", limit=limit, calls=self._calls.running)
+            self._calls.abort()
+            await self._calls.drain(_FAREWELL)
+
+    # ------------------------------------------------------------ followers
+
+    def _adopt(self, arrival: Arrival) -> None:
+        assert self._connections is not None  # noqa: S101 - the seat is open only meanwhile
+        self._connections.start_soon(self._serve_follower, arrival)
+
+    async def _serve_follower(self, arrival: Arrival) -> None:
+        assert self._hub is not None  # noqa: S101
+        try:
+            agreement, codec = self._agree(arrival)
+        except RemoteProtocolError as exc:
+            self._log.warning("follower_refused", error=str(exc))
+            await arrival.transport.aclose()
+            return
+        link = Link(
+            arrival.transport,
+            arrival.decoder,
+            agreement=agreement,
+            log=self._log,
+            wait_for_reader=True,
+        )
+        connections = self._connections
+        assert connections is not None  # noqa: S101
+        peer = Peer(
+            link,
+            codec,
+            calls=self._calls,
+            hub=self._hub,
+            tasks=connections,
+            options=self._spec.options,
+            log=self._log,
+        )
+        self._peers.add(peer)
+        pid = arrival.offer.pid if arrival.offer is not None else None
+        self._log.info("follower_joined", follower_pid=pid, followers=len(self._peers))
+        try:
+            outcome = codec.encode(encode_registration_outcome(None))
+            link.respond(arrival.request_id, RegisterChannelResult(agreement).encode(), outcome)
+            await peer.run()
+        finally:
+            self._peers.discard(peer)
+            self._log.info("follower_left", follower_pid=pid, reason=link.reason)
+
+    def _agree(self, arrival: Arrival) -> tuple[Agreement, Codec]:
+        """Choose what holds on a follower's link.
+
+        Raises:
+            RemoteProtocolError: If there is no common codec.
+        """
+        if arrival.offer is None:
+            raise RemoteProtocolError(
+                "a Node follower needs the codec serialize-json, which is not available here"
+            )
+        codecs = self._spec.codecs
+        agreement = negotiate(
+            arrival.offer, codecs=tuple(codecs), epoch=self.epoch, pid=os.getpid()
+        )
+        return agreement, codecs[agreement.codec]
+
+    async def _refuse_followers(self, error: Exception) -> None:
+        """Tell all followers that wait why there is nothing to follow (SPEC 3.1)."""
+        assert self._connections is not None  # noqa: S101
+        refusals = self._connections
+
+        async def refuse(arrival: Arrival) -> None:
+            try:
+                agreement, codec = self._agree(arrival)
+                failure = _exceptions.to_failure(error, codec)
+                message = RegisterChannelResult(agreement).encode()
+                outcome = codec.encode(encode_registration_outcome(failure))
+                frame = Frame(True, arrival.request_id, 0, message, outcome)
+                await arrival.transport.send(encode_frame(frame))
+            except RemoteProtocolError as exc:
+                self._log.warning("follower_refused", error=str(exc))
+            finally:
+                await arrival.transport.aclose()
+
+        with anyio.move_on_after(_FAREWELL):
+            await self._seat.answer_everybody(refusals, refuse)
+
+    async def _dismiss_followers(self) -> None:
+        """Write what is left to every follower, and wait until it has gone."""
+        with anyio.move_on_after(_FAREWELL):
+            async with anyio.create_task_group() as farewells:
+                for peer in self._peers:
+                    farewells.start_soon(peer.dismiss)
+
+    # ---------------------------------------------------------- the session
+
+    async def call(self, request: CallRequest, unsent_until: Deadline) -> Any:
+        """See `Session.call`; nothing is ever unsent here, as there is no link."""
+        del unsent_until
+        data = request.encode(self.codec)
+        if self._ending:
+            raise LinkClosedError("leadership ends", sent=False)
+        deadline = Deadline.after(request.timeout)
+        scope = anyio.CancelScope()
+        # Decoded again: the real client must not get the caller's own objects.
+        outcome = await self._calls.execute(
+            request.method.target,
+            unpack_arguments(self.codec.decode(data)),
+            codec=self.codec,
+            deadline=deadline,
+            scope=scope,
+        )
+        if outcome is not None:
+            return outcome.unwrap(self.codec)
+        if deadline.passed:
+            raise ResponseTimeoutError(request.method.name, request.timeout)
+        raise LinkClosedError("the call was aborted, as leadership ended", sent=True)
+
+    async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
+        """See `Session.call_oneway`."""
+        del unsent_until
+        arguments = unpack_arguments(self.codec.decode(request.encode(self.codec)))
+        if self._ending or self._connections is None:
+            raise LinkClosedError("leadership ends", sent=False)
+        self._connections.start_soon(self._execute_oneway, request.method.target, arguments)
+
+    async def _execute_oneway(self, target: str, arguments: Any) -> None:
+        outcome = await self._calls.execute(
+            target,
+            arguments,
+            codec=self.codec,
+            deadline=Deadline.never(),
+            scope=anyio.CancelScope(),
+        )
+        if outcome is not None and not outcome.success:
+            self._log.warning("oneway_call_failed", method=target)
+
+    async def subscribe(self, registration: Registration) -> None:
+        """See `Session.subscribe`."""
+        if self._hub is None or self._ending:
+            raise LinkClosedError("leadership ends", sent=False)
+        upstream = self._hub.add(registration, registration.key, self)
+        limit = self._spec.options.response_timeout
+        with anyio.move_on_after(limit) as scope:
+            await self._hub.settle(upstream)
+        if scope.cancelled_caught:
+            raise ResponseTimeoutError("subscribe", limit)
+
+    def unsubscribe(self, registration: Registration) -> None:
+        """See `Session.unsubscribe`."""
+        if self._hub is not None:
+            self._hub.remove(registration, self)
+
+    def deliver(self, key: str, data: bytes) -> None:
+        """Take a value for the leader's own client; see `Subscriber`."""
+        self._events.value(key, EncodedValue(self.codec, data))

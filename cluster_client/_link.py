@@ -1,0 +1,339 @@
+"""A registered connection between follower and leader (SPEC section 7.2).
+
+Both roles use the same link: it frames, matches answers with requests, and
+has one writer, so that no cancelled caller ever cuts a frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import anyio
+
+from cluster_client._backend import Transport
+from cluster_client._clock import Deadline
+from cluster_client._states import LINK_TRANSITIONS, LinkState, StateMachine
+from cluster_client.errors import LinkClosedError
+from cluster_protocol import (
+    CANCEL,
+    DEFAULT_LIMITS,
+    MAX_REQUEST_ID,
+    Agreement,
+    Cancel,
+    Frame,
+    FrameDecoder,
+    Message,
+    ProtocolError,
+    RemoteProtocolError,
+    decode_message,
+    encode_frame,
+)
+
+HIGH_WATER: Final = 1 << 20
+"""Bytes waiting to be written above which callers wait, and a leader stops reading."""
+
+_CLOSE_GRACE: Final = 1.0
+_MILLISECONDS: Final = 1000
+_MAX_TIMEOUT_MS: Final = 2**31 - 1
+
+MessageT = TypeVar("MessageT", bound=Message)
+RequestHandler = Callable[[Frame, Message], None]
+ReplyHandler = Callable[[Frame | None], None]
+
+
+class Link:
+    """Frames over a transport, while `run` runs.
+
+    Args:
+        transport: Connected; the link closes it.
+        decoder: Holds what arrived behind the registration.
+        agreement: What holds on the link; ``None`` with a Node peer.
+        log: Logger, already bound to the client.
+        wait_for_reader: Whether to read nothing more while `HIGH_WATER` bytes wait to be
+            written. For the leader: one side of a pair may do so, or both could wait for ever.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        decoder: FrameDecoder,
+        *,
+        agreement: Agreement | None,
+        log: Any,
+        wait_for_reader: bool = False,
+    ) -> None:
+        self.agreement = agreement
+        self._transport = transport
+        self._decoder = decoder
+        self._decoder.limits = DEFAULT_LIMITS
+        self._log = log
+        self._wait_for_reader = wait_for_reader
+        self._machine = StateMachine(LinkState.OPEN, LINK_TRANSITIONS)
+        self._pending: dict[int, ReplyHandler] = {}
+        self._next_id = 1
+        self._outgoing: deque[bytes] = deque()
+        self._backlog = 0
+        self._accepted = 0  # bytes given to us to write, ever
+        self._handed_over = 0  # bytes of them given to the transport, ever
+        self._wake_writer = anyio.Event()
+        self._relieved = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._reason = "the peer closed the connection"
+
+    # ------------------------------------------------------------- lifetime
+
+    @property
+    def state(self) -> LinkState:
+        return self._machine.state
+
+    @property
+    def reason(self) -> str:
+        """Why the link is closed, in words."""
+        return self._reason
+
+    def has(self, feature: str) -> bool:
+        """Whether both sides agreed on a feature of `cluster_protocol.FEATURES`."""
+        return self.agreement is not None and feature in self.agreement.features
+
+    async def run(self, on_request: RequestHandler) -> None:
+        """Read and write until the peer is gone or `close` is called.
+
+        Args:
+            on_request: Called for each request of the peer, in order. A
+                `RemoteProtocolError` that it raises closes the link.
+
+        Cancellation:
+            Closes the link. Whoever waits for an answer gets `LinkClosedError`.
+        """
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write)
+                    await self._read(on_request)
+                    tasks.cancel_scope.cancel()
+        finally:
+            self._become_closed()
+            with anyio.move_on_after(_CLOSE_GRACE, shield=True):
+                await self._transport.aclose()
+
+    def close(self, reason: str) -> None:
+        """End `run`. What is not written yet is lost; see `flush`."""
+        if self.state is not LinkState.CLOSED:
+            self._reason = reason
+            self._become_closed()
+        self._scope.cancel()
+
+    def drain(self) -> None:
+        """Send no more requests of our own: the leadership ends (SPEC 6.4)."""
+        if self.state is LinkState.OPEN:
+            self._machine.to(LinkState.DRAINING)
+
+    async def flush(self) -> None:
+        """Wait until everything has been given to the transport, or the link is closed."""
+        while self._backlog and self.state is not LinkState.CLOSED:
+            await self._relieved.wait()
+
+    async def finish(self) -> None:
+        """Write what is left and tell the peer that nothing follows.
+
+        `run` ends when the peer closes its side. Closing ours at once could
+        make the kernel throw away answers that the peer has not read yet.
+        """
+        await self.flush()
+        await self._transport.send_eof()
+
+    def _become_closed(self) -> None:
+        if self.state is LinkState.CLOSED:
+            return
+        self._machine.to(LinkState.CLOSED)
+        pending, self._pending = self._pending, {}
+        for on_reply in pending.values():
+            on_reply(None)
+        self._relieved.set()
+
+    # -------------------------------------------------------------- writing
+
+    def respond(self, request_id: int, message: bytes, application: bytes = b"") -> None:
+        """Answer a request of the peer. On a closed link it does nothing: nobody is there."""
+        if self.state is not LinkState.CLOSED:
+            self._write_frame(Frame(True, request_id, 0, message, application))
+
+    def post(
+        self,
+        message: bytes,
+        application: bytes = b"",
+        *,
+        timeout: float = 0,
+        on_reply: ReplyHandler | None = None,
+    ) -> int:
+        """Send a request without waiting, and return its id.
+
+        Args:
+            message: The connection object.
+            application: The application object.
+            timeout: What the header tells the peer, in seconds.
+            on_reply: Called with the answer, or with ``None`` when the link closes.
+
+        Raises:
+            LinkClosedError: If the link is closed.
+            LocalProtocolError: If the frame cannot be encoded.
+        """
+        if self.state is LinkState.CLOSED:
+            raise LinkClosedError(self._reason, sent=False)
+        request_id = self._new_id()
+        milliseconds = int(min(timeout * _MILLISECONDS, _MAX_TIMEOUT_MS))
+        self._write_frame(Frame(False, request_id, milliseconds, message, application))
+        if on_reply is not None:
+            self._pending[request_id] = on_reply
+        return request_id
+
+    async def request(
+        self,
+        message: bytes,
+        application: bytes | Callable[[Deadline], bytes] = b"",
+        *,
+        response_timeout: float,
+        unsent_until: Deadline,
+    ) -> Frame | None:
+        """Send a request and return its answer, or ``None`` if none came in time.
+
+        If the caller gives up, the peer is told so where it understands that (SPEC 6.3), and a
+        late answer is dropped.
+
+        Args:
+            message: The connection object.
+            application: The application object, or a function that makes it
+                from the deadline of the answer.
+            response_timeout: For the answer, in seconds from when the frame is written.
+            unsent_until: How long to wait for the frame to be written.
+
+        Raises:
+            LinkClosedError: If the link is closed or draining, or closes
+                before the answer; tells whether the request was sent.
+
+        Cancellation:
+            Safe at any point: a frame is written as a whole or not at all.
+        """
+        await self._wait_writable(unsent_until)
+        if self.state is not LinkState.OPEN:
+            raise LinkClosedError(f"the link is {self.state.value}", sent=False)
+        answered = anyio.Event()
+        answer: Frame | None = None
+
+        def on_reply(frame: Frame | None) -> None:
+            nonlocal answer
+            answer = frame
+            answered.set()
+
+        deadline = Deadline.after(response_timeout)
+        body = application(deadline) if callable(application) else application
+        request_id = self.post(message, body, timeout=response_timeout, on_reply=on_reply)
+        end = self._accepted
+        try:
+            with anyio.move_on_after(deadline.remaining):
+                await answered.wait()
+        finally:
+            self._pending.pop(request_id, None)
+            if not answered.is_set():
+                self._tell_cancelled(request_id)
+        if answered.is_set() and answer is None:
+            raise LinkClosedError(self._reason, sent=end <= self._handed_over)
+        return answer
+
+    async def send(
+        self, message: bytes, application: bytes = b"", *, unsent_until: Deadline
+    ) -> None:
+        """Send a request that has no answer, waiting while too much is to be written.
+
+        Raises:
+            LinkClosedError: If the link is closed or draining, or the wait is
+                over; the request was not sent.
+
+        Cancellation:
+            Safe: the request was not sent.
+        """
+        await self._wait_writable(unsent_until)
+        if self.state is not LinkState.OPEN:
+            raise LinkClosedError(f"the link is {self.state.value}", sent=False)
+        self.post(message, application)
+
+    def _tell_cancelled(self, call_id: int) -> None:
+        if self.state is not LinkState.CLOSED and self.has(CANCEL):
+            self.post(Cancel(call_id).encode())
+
+    def _new_id(self) -> int:
+        while True:
+            request_id = self._next_id
+            self._next_id = request_id % MAX_REQUEST_ID + 1
+            if request_id not in self._pending:  # after 2**30 calls one may still be waiting
+                return request_id
+
+    def _write_frame(self, frame: Frame) -> None:
+        data = encode_frame(frame)
+        self._outgoing.append(data)
+        self._backlog += len(data)
+        self._accepted += len(data)
+        self._wake_writer.set()
+
+    async def _wait_writable(self, until: Deadline) -> None:
+        with anyio.move_on_after(until.remaining) as scope:
+            while self._backlog > HIGH_WATER and self.state is LinkState.OPEN:
+                await self._relieved.wait()
+        if scope.cancelled_caught:
+            raise LinkClosedError("the leader does not read what is sent to it", sent=False)
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake_writer.wait()
+            self._wake_writer = anyio.Event()
+            while self._outgoing:
+                # All that is ready in one send: a system call costs more than the join.
+                data = b"".join(self._outgoing)
+                self._outgoing.clear()
+                self._handed_over += len(data)
+                if not await self._transport.send(data):
+                    return  # the reader decides: the peer's last answers may still be unread
+                self._backlog -= len(data)
+                relieved, self._relieved = self._relieved, anyio.Event()
+                relieved.set()
+
+    # -------------------------------------------------------------- reading
+
+    async def _read(self, on_request: RequestHandler) -> None:
+        try:
+            self._handle_frames(on_request)  # what came together with the registration
+            while data := await self._transport.receive():
+                self._decoder.receive_data(data)
+                self._handle_frames(on_request)
+                while self._wait_for_reader and self._backlog > HIGH_WATER:
+                    await self._relieved.wait()
+        except ProtocolError as exc:
+            self._log.warning("link_protocol_error", error=str(exc))
+            self.close(str(exc))
+
+    def _handle_frames(self, on_request: RequestHandler) -> None:
+        while self.state is not LinkState.CLOSED:
+            frame = self._decoder.next_frame()
+            if frame is None:
+                return
+            if frame.is_response:
+                # None is there for an answer that came too late: its caller has gone.
+                on_reply = self._pending.pop(frame.request_id, None)
+                if on_reply is not None:
+                    on_reply(frame)
+            else:
+                on_request(frame, decode_message(frame.connection, is_response=False))
+
+
+def expect(frame: Frame, expected: type[MessageT]) -> MessageT:
+    """Return the message of an answer, which must be of the given class.
+
+    Raises:
+        RemoteProtocolError: If it is another one.
+    """
+    message = decode_message(frame.connection, is_response=frame.is_response)
+    if not isinstance(message, expected):
+        raise RemoteProtocolError(f"expected {expected.type}, got {frame.connection[:80]!r}")
+    return message

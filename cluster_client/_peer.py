@@ -1,0 +1,204 @@
+"""The leader's side of one follower (SPEC sections 3, 6 and 9.2)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+
+from cluster_client import _clock, _exceptions
+from cluster_client._calls import CallExecutor, Outcome, read_arguments
+from cluster_client._hub import SubscriptionHub, Upstream
+from cluster_client._link import Link
+from cluster_client._registrations import registration_of
+from cluster_client._states import LinkState
+from cluster_client.options import ClientOptions
+from cluster_protocol import (
+    SUBSCRIBE_ACK,
+    Cancel,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    HeartbeatAck,
+    Invoke,
+    InvokeResult,
+    Message,
+    RemoteProtocolError,
+    Subscribe,
+    SubscribeAck,
+    SubscribeResult,
+    Unsubscribe,
+)
+from cluster_protocol.codecs import Codec
+
+MAX_UNACKNOWLEDGED: Final = 64
+"""Values on their way to a follower; above that only the latest of each registration waits."""
+
+_SUCCESS: Final = InvokeResult(success=True).encode()
+_FAILURE: Final = InvokeResult(success=False).encode()
+_REFUSED: Final = InvokeResult(success=False, refused=True).encode()
+_HEARTBEAT_ACK: Final = HeartbeatAck().encode()
+_MISSED_HEARTBEATS: Final = 3
+
+
+class Peer:
+    """Serves one follower while `run` runs.
+
+    Args:
+        link: Its link.
+        codec: What both sides agreed on.
+        calls: Runs its calls.
+        hub: Has its subscriptions.
+        tasks: Where its calls run; cancelled as a whole when the leadership ends.
+        options: The leader's.
+        log: Logger, already bound to the client.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        codec: Codec,
+        *,
+        calls: CallExecutor,
+        hub: SubscriptionHub,
+        tasks: anyio.abc.TaskGroup,
+        options: ClientOptions,
+        log: Any,
+    ) -> None:
+        self.codec = codec
+        self.link = link
+        self._calls = calls
+        self._hub = hub
+        self._tasks = tasks
+        self._options = options
+        self._log = log
+        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._unacknowledged = 0
+        self._waiting: OrderedDict[str, bytes] = OrderedDict()
+        self._last_heard = _clock.now()
+        self._gone = anyio.Event()
+
+    async def run(self) -> None:
+        """Serve until the follower is gone; then nothing of it is left behind."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                if self.link.agreement is None and self._options.check_heartbeat:
+                    tasks.start_soon(self._watch_heartbeats)
+                await self.link.run(self._on_request)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._gone.set()
+            self._hub.remove_everywhere(self)
+            for scope in self._scopes.values():
+                scope.cancel()  # nobody waits for these calls any more
+
+    async def say_goodbye(self, limit: float) -> None:
+        """Announce the end of leadership and wait for the follower's last request (SPEC 6.4)."""
+        acknowledged = anyio.Event()
+        self.link.post(Goodbye().encode(), on_reply=lambda _: acknowledged.set())
+        with anyio.move_on_after(limit):
+            await acknowledged.wait()
+
+    async def dismiss(self) -> None:
+        """Write what is left, and wait until the follower has gone."""
+        await self.link.finish()
+        await self._gone.wait()
+
+    # ------------------------------------------------------------- requests
+
+    def _on_request(self, frame: Frame, message: Message) -> None:
+        self._last_heard = _clock.now()
+        match message:
+            case Invoke():
+                self._begin_call(frame, message)
+            case Cancel(call_id):
+                scope = self._scopes.get(call_id)
+                if scope is not None:
+                    scope.cancel()
+            case Subscribe(key, reg):
+                upstream = self._hub.add(registration_of(reg, self._options.format_key), key, self)
+                if self.link.has(SUBSCRIBE_ACK):
+                    self._tasks.start_soon(self._confirm, frame.request_id, upstream)
+            case Unsubscribe(_, reg):
+                self._hub.remove(registration_of(reg, self._options.format_key), self)
+            case Heartbeat():
+                self.link.respond(frame.request_id, _HEARTBEAT_ACK)
+            case _:
+                self._log.info("request_ignored", request=frame.connection[:80])
+
+    def _begin_call(self, frame: Frame, message: Invoke) -> None:
+        if frame.request_id in self._scopes:
+            raise RemoteProtocolError(f"request id {frame.request_id} is still in use")
+        # Here and not in the task: a cancellation may be the very next frame.
+        scope = self._scopes[frame.request_id] = anyio.CancelScope()
+        self._tasks.start_soon(self._serve_call, frame, message, scope)
+
+    async def _serve_call(self, frame: Frame, message: Invoke, scope: anyio.CancelScope) -> None:
+        try:
+            arguments, deadline = read_arguments(message, frame.application, self.codec)
+            outcome = await self._calls.execute(
+                message.method, arguments, codec=self.codec, deadline=deadline, scope=scope
+            )
+        except RemoteProtocolError as exc:
+            # The frame was whole, so only this call is broken and not the link.
+            outcome = self._calls.failed(exc, self.codec)
+        finally:
+            del self._scopes[frame.request_id]
+        if outcome is not None:
+            self._respond(frame.request_id, message, outcome)
+
+    def _respond(self, request_id: int, message: Invoke, outcome: Outcome) -> None:
+        if message.oneway:
+            if not outcome.success:
+                self._log.warning("oneway_call_failed", method=message.method)
+            return
+        head = _SUCCESS if outcome.success else _REFUSED if outcome.refused else _FAILURE
+        self.link.respond(request_id, head, outcome.data)
+
+    async def _confirm(self, request_id: int, upstream: Upstream) -> None:
+        try:
+            await self._hub.settle(upstream)
+        except Exception as exc:
+            failure = _exceptions.to_failure(exc, self.codec)
+            data = self.codec.encode(failure.to_value())
+            self.link.respond(request_id, SubscribeAck(success=False).encode(), data)
+        else:
+            self.link.respond(request_id, SubscribeAck(success=True).encode())
+
+    # --------------------------------------------------------------- values
+
+    def deliver(self, key: str, data: bytes) -> None:
+        """Send a value, or keep it while too many are on their way; then the latest counts."""
+        if self.link.state is LinkState.CLOSED:
+            return
+        if self._unacknowledged < MAX_UNACKNOWLEDGED:
+            self._send_value(key, data)
+        else:
+            self._waiting[key] = data
+
+    def _send_value(self, key: str, data: bytes) -> None:
+        self._unacknowledged += 1
+        self.link.post(
+            SubscribeResult(key).encode(),
+            data,
+            timeout=self._options.response_timeout,
+            on_reply=self._on_value_acknowledged,
+        )
+
+    def _on_value_acknowledged(self, frame: Frame | None) -> None:
+        self._unacknowledged -= 1
+        if frame is not None and self._waiting:
+            self._send_value(*self._waiting.popitem(last=False))
+
+    # ------------------------------------------------------------ heartbeats
+
+    async def _watch_heartbeats(self) -> None:
+        """Drop a Node follower that was silent for three intervals, as Node does."""
+        limit = _MISSED_HEARTBEATS * self._options.heartbeat_interval
+        silent = 0.0
+        while silent < limit:
+            await anyio.sleep(limit - silent)
+            silent = _clock.now() - self._last_heard
+        self.link.close(f"no heartbeat for {limit:g} s")

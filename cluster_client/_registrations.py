@@ -1,0 +1,75 @@
+"""Registrations: what is subscribed to or published, and the keys they are known by (SPEC 3.3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final, NamedTuple, cast
+
+from cluster_client.errors import EncodeError
+from cluster_protocol import Json, UnencodableValueError
+from cluster_protocol.codecs import JsonCodec
+
+_KEY_PREFIX: Final = "$$inner$$__"
+_JSON: Final = JsonCodec()
+
+
+class Registration(NamedTuple):
+    """A registration that has been checked.
+
+    Attributes:
+        reg: A copy of what the user gave; nobody may change it.
+        key: Under which it travels.
+        identity: Equal for registrations that mean the same, whatever the order of their keys.
+    """
+
+    reg: Json
+    key: str
+    identity: str
+
+
+def check_registration(
+    reg: object, format_key: Callable[[Json], str] | None = None
+) -> Registration:
+    """Check what a user gave and make its keys.
+
+    Args:
+        reg: Plain JSON with string keys.
+        format_key: The option of that name.
+
+    Raises:
+        EncodeError: If *reg* is not plain JSON, or *format_key* gives no string.
+    """
+    try:
+        copy = cast("Json", _JSON.decode(_JSON.encode(reg)))
+    except UnencodableValueError as exc:
+        raise EncodeError(f"a registration must be plain JSON: {exc}") from exc
+    return registration_of(copy, format_key)
+
+
+def registration_of(reg: Json, format_key: Callable[[Json], str] | None = None) -> Registration:
+    """Make the keys of a registration that is known to be plain JSON."""
+    if format_key is not None:
+        key = format_key(reg)
+        if not isinstance(key, str):
+            raise EncodeError(f"format_key must return a str, it gave {key!r} for {reg!r}")
+        return Registration(reg, _KEY_PREFIX + key, key)
+    return Registration(reg, _KEY_PREFIX + _text(reg), _text(reg, sort_keys=True))
+
+
+def publication_key(reg: Json, publish_key: Callable[[Json], str] | None) -> str:
+    """Return the key by which a later sticky publication replaces an earlier one.
+
+    Raises:
+        EncodeError: If *publish_key* gives no string.
+    """
+    if publish_key is None:
+        return _text(reg, sort_keys=True)
+    key = publish_key(reg)
+    if not isinstance(key, str):
+        raise EncodeError(f"publish_key must return a str, it gave {key!r} for {reg!r}")
+    return key
+
+
+def _text(reg: Json, *, sort_keys: bool = False) -> str:
+    return json.dumps(reg, separators=(",", ":"), ensure_ascii=False, sort_keys=sort_keys)

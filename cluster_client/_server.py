@@ -1,0 +1,356 @@
+"""The election port as this process holds it: who may sit there, and who knocks (SPEC section 8).
+
+One `PortServer` per port and event loop. Each leader of the process has a
+`Seat` on it, and each seat accepts connections through its own handle of the
+listening socket. So any leader may go while the others stay, and the kernel
+frees the port with the last handle.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+from anyio.lowlevel import RunVar
+
+from cluster_client import _backend
+from cluster_client._backend import Listener, Transport
+from cluster_client._clock import Deadline
+from cluster_client._election import receive_registration
+from cluster_client.errors import ElectionError
+from cluster_protocol import (
+    REGISTRATION_LIMITS,
+    Frame,
+    FrameDecoder,
+    Offer,
+    ProtocolError,
+    RegisterChannel,
+    RegistrationPending,
+    encode_frame,
+)
+
+REGISTRATION_LIMIT: Final = 10.0
+"""Seconds that a stranger has for its registration."""
+
+ACCEPT_PAUSE: Final = 0.1
+"""Seconds between two attempts to accept while that fails."""
+
+MAX_EARLY_BYTES: Final = 65536
+"""Bytes that a follower may send before it is answered; a proper one sends none."""
+
+YIELD_GRACE: Final = 1.0
+"""Seconds before a holder that lacks a channel makes way for a process that has it: it may
+be about to create that channel itself."""
+
+YIELD_TIME: Final = 2.0
+"""Seconds in which a process that made way does not race again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A follower that has registered, and waits for an answer.
+
+    Attributes:
+        transport: Its connection.
+        decoder: Holds what it sent behind its registration.
+        request_id: Of the registration.
+        offer: What it can do beyond Node's protocol.
+    """
+
+    transport: Transport
+    decoder: FrameDecoder
+    request_id: int
+    offer: Offer | None
+
+
+class PortServer:
+    """One port, held by this process.
+
+    Attributes:
+        port: Its number.
+    """
+
+    def __init__(self, port: int, listener: Listener) -> None:
+        self.port = port
+        self._listener = listener
+        self._seats: dict[str, Seat] = {}
+        self._changed = anyio.Event()
+        self._leaving = False
+        self.waiting: Counter[str] = Counter()
+        """Followers that wait for a channel's leader, by channel."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return tuple(sorted(self._seats))
+
+    def take_seat(self, channel: str) -> Seat | None:
+        """Return a seat for the channel; ``None`` if it is taken or the port is given up."""
+        if self._leaving or channel in self._seats:
+            return None
+        seat = self._seats[channel] = Seat(self, channel, self._listener.duplicate())
+        self.announce_change()
+        return seat
+
+    def seat_of(self, channel: str) -> Seat | None:
+        return self._seats.get(channel)
+
+    def vacate(self, seat: Seat, *, still_wanted: bool) -> None:
+        """Take a leader off the port; the last one frees it.
+
+        If followers still want the channel, and this process leads others, it
+        gives the port up altogether: the channel could not get a leader elsewhere.
+        """
+        if self._seats.pop(seat.channel, None) is None:
+            return
+        self.announce_change()
+        if not self._seats:
+            _servers().pop(self.port, None)
+            self._listener.close()
+        elif still_wanted:
+            self.leave()
+
+    def leave(self) -> None:
+        """Ask every leader to hand over, and let others race first."""
+        self._leaving = True
+        _yields()[self.port] = Deadline.after(YIELD_TIME)
+        for seat in list(self._seats.values()):
+            seat.asked_to_leave.set()
+
+    def announce_change(self) -> None:
+        """Wake those that wait for a channel."""
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    @property
+    def change(self) -> anyio.Event:
+        """Set at the next change of seats. To be taken before looking, lest one is missed."""
+        return self._changed
+
+    @contextmanager
+    def count_waiting(self, channel: str) -> Generator[None]:
+        """Count a follower in `waiting` meanwhile."""
+        self.waiting[channel] += 1
+        try:
+            yield
+        finally:
+            self.waiting[channel] -= 1
+            if not self.waiting[channel]:
+                del self.waiting[channel]  # or strangers could fill it with names
+            self.announce_change()
+
+    def should_make_way(self, offer: Offer | None) -> bool:
+        """Tell whether the follower's process could lead all that we lead, and more."""
+        return offer is not None and set(offer.channels) > set(self._seats)
+
+
+class Seat:
+    """A leader's place on a port, from winning the race to freeing the port.
+
+    Attributes:
+        channel: Its name.
+        epoch: Names this leadership.
+        asked_to_leave: Set when the process gives the port up.
+    """
+
+    def __init__(self, server: PortServer, channel: str, listener: Listener) -> None:
+        self.channel = channel
+        self.epoch = uuid.uuid4().hex  # minted after listen: names this leadership only
+        self.asked_to_leave = anyio.Event()
+        self._server = server
+        self._listener = listener
+        self.adopt: Callable[[Arrival], None] | None = None
+        """Takes a follower; ``None`` while followers have to wait."""
+
+    def open(self, adopt: Callable[[Arrival], None]) -> None:
+        """Hand every follower of the channel to *adopt*, those that wait first."""
+        self.adopt = adopt
+        self._server.announce_change()
+
+    async def answer_everybody(
+        self,
+        tasks: anyio.abc.TaskGroup,
+        answer: Callable[[Arrival], Awaitable[None]],
+    ) -> None:
+        """Have every follower answered that waits for the channel; returns when none is left."""
+        answering = 0
+        done = anyio.Event()
+
+        async def one(arrival: Arrival) -> None:
+            nonlocal answering
+            await answer(arrival)
+            answering -= 1
+            done.set()
+
+        def adopt(arrival: Arrival) -> None:
+            nonlocal answering
+            answering += 1
+            tasks.start_soon(one, arrival)
+
+        self.open(adopt)
+        while self._server.waiting[self.channel]:
+            await self._server.change.wait()
+        while answering:
+            done = anyio.Event()
+            await done.wait()
+
+    def close_doors(self) -> None:
+        """Keep new followers waiting from now on: the leadership ends."""
+        self.adopt = None
+
+    def vacate(self, *, still_wanted: bool = False) -> None:
+        """Leave the port; may be repeated."""
+        self._listener.close()
+        self._server.vacate(self, still_wanted=still_wanted)
+
+    async def accept(self, log: Any) -> None:
+        """Accept connections for any channel of the process, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                try:
+                    transport = await self._listener.accept()
+                except anyio.ClosedResourceError:
+                    return  # the seat is vacated
+                except OSError as exc:
+                    # Out of descriptors, most likely. The connection stays in the queue.
+                    log.warning("accept_failed", error=repr(exc))
+                    await anyio.sleep(ACCEPT_PAUSE)
+                    continue
+                tasks.start_soon(self._receive, transport, log)
+
+    async def _receive(self, transport: Transport, log: Any) -> None:
+        """Bring a new connection to the leader it asks for."""
+        adopted = False
+        try:
+            decoder = FrameDecoder(REGISTRATION_LIMITS)
+            registration = None
+            with anyio.move_on_after(REGISTRATION_LIMIT) as scope:
+                registration = await receive_registration(transport, decoder)
+            if scope.cancelled_caught:
+                log.info("registration_missing", limit=REGISTRATION_LIMIT)
+            if registration is not None:
+                frame, message = registration
+                arrival = Arrival(transport, decoder, frame.request_id, message.offer)
+                with self._server.count_waiting(message.channel):
+                    adopted = await self._bring_to_seat(message, arrival)
+        except ProtocolError as exc:
+            log.warning("stranger_refused", error=str(exc))
+        finally:
+            if not adopted:
+                await transport.aclose()
+
+    async def _bring_to_seat(self, message: RegisterChannel, arrival: Arrival) -> bool:
+        """Wait for the channel's leader; False if the follower goes away before."""
+        told: bool | None = None
+        making_way: Deadline | None = None
+        while True:
+            change = self._server.change
+            seat = self._server.seat_of(message.channel)
+            if seat is not None and seat.adopt is not None:
+                seat.adopt(arrival)
+                return True
+            if arrival.offer is not None and told is not (seat is not None):
+                told = seat is not None
+                await self._tell_pending(arrival, starting=told)
+            limit = Deadline.never()
+            if seat is None and self._server.should_make_way(arrival.offer):
+                making_way = making_way or Deadline.after(YIELD_GRACE)
+                if not making_way.passed:
+                    limit = making_way
+                else:
+                    self._server.leave()
+            if not await _wait_or_lose(arrival, change, limit):
+                return False
+
+    async def _tell_pending(self, arrival: Arrival, *, starting: bool) -> None:
+        message = RegistrationPending(starting, os.getpid(), self._server.channels)
+        await arrival.transport.send(encode_frame(Frame(False, 1, 0, message.encode())))
+
+
+async def _wait_or_lose(arrival: Arrival, change: anyio.Event, limit: Deadline) -> bool:
+    """Wait for a change on the port; False if the follower has gone meanwhile."""
+    lost = False
+    with anyio.move_on_after(limit.remaining):
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                nonlocal lost
+                received = 0
+                while received < MAX_EARLY_BYTES and (data := await arrival.transport.receive()):
+                    arrival.decoder.receive_data(data)
+                    received += len(data)
+                lost = True
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch)
+            await change.wait()
+            tasks.cancel_scope.cancel()
+    return not lost
+
+
+def race(port: int, channel: str) -> Seat | None:
+    """Try to become leader of a channel: a seat, or ``None`` if the race is lost.
+
+    Args:
+        port: Election port, 1 to 65535.
+        channel: The client's name.
+
+    Raises:
+        ElectionError: If the port cannot be bound for another reason than
+            being in use, such as a missing privilege.
+
+    Source:
+        SPEC section 8.1; cluster-client 3.7.0, ``lib/server.js``, ``ClusterServer.create``.
+    """
+    server = _servers().get(port)
+    if server is not None:
+        return server.take_seat(channel)
+    yielding = _yields().get(port)
+    if yielding is not None and not yielding.passed:
+        return None
+    try:
+        listener = _backend.bind_and_listen(port)
+    except OSError as exc:
+        raise ElectionError(f"127.0.0.1:{port} cannot be bound: {exc}") from exc
+    if listener is None:
+        return None
+    server = _servers()[port] = PortServer(port, listener)
+    return server.take_seat(channel)
+
+
+def contenders(port: int) -> Counter[str]:
+    """Return how many open clients of this process and event loop could lead each channel."""
+    return _contenders().setdefault(port, Counter())
+
+
+# Per event loop: the sockets of one loop are of no use to another.
+_servers_of_run: Final[RunVar[dict[int, PortServer]]] = RunVar("cluster_client_servers")
+_yields_of_run: Final[RunVar[dict[int, Deadline]]] = RunVar("cluster_client_yields")
+_contenders_of_run: Final[RunVar[dict[int, Counter[str]]]] = RunVar("cluster_client_contenders")
+
+
+def _servers() -> dict[int, PortServer]:
+    return _of_run(_servers_of_run)
+
+
+def _yields() -> dict[int, Deadline]:
+    return _of_run(_yields_of_run)
+
+
+def _contenders() -> dict[int, Counter[str]]:
+    return _of_run(_contenders_of_run)
+
+
+def _of_run(variable: RunVar[dict[int, Any]]) -> dict[int, Any]:
+    try:
+        return variable.get()
+    except LookupError:
+        found: dict[int, Any] = {}
+        variable.set(found)
+        return found

@@ -1,0 +1,108 @@
+"""What a client needs of its role, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cluster_client._calls import CallRequest
+from cluster_client._clock import Deadline
+from cluster_client._delegates import DelegateTable
+from cluster_client._registrations import Registration
+from cluster_client._subscriptions import EncodedValue
+from cluster_client.options import ClientOptions
+from cluster_protocol.codecs import Codec
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSpec:
+    """What a client was made of.
+
+    Attributes:
+        cls: The real client's class.
+        args: Positional arguments of its constructor.
+        kwargs: Keyword arguments of its constructor.
+        table: Its delegated methods.
+        options: The client's options.
+        codecs: What it can encode with, by name, the preferred codec first.
+    """
+
+    cls: type[Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    table: DelegateTable
+    options: ClientOptions
+    codecs: Mapping[str, Codec]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvents:
+    """What a session tells its client. None of them may fail or block.
+
+    Attributes:
+        ready: Calls can be made.
+        ending: No more calls can be made, but those in flight may still end well.
+        value: A value of a registration came, under its key.
+    """
+
+    ready: Callable[[], None]
+    ending: Callable[[], None]
+    value: Callable[[str, EncodedValue], None]
+
+
+class StartError(Exception):
+    """The real client did not start, here or in the leader; never seen by users.
+
+    Attributes:
+        error: What it raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Session(Protocol):
+    """One leadership as one process sees it: as its leader or as a follower."""
+
+    @property
+    def is_leader(self) -> bool: ...
+
+    @property
+    def epoch(self) -> str:
+        """Names the leadership."""
+        ...
+
+    async def call(self, request: CallRequest, unsent_until: Deadline) -> Any:
+        """Call a method and return its result.
+
+        Raises:
+            LinkClosedError: If the session ends before the answer; tells
+                whether the call may have been executed.
+            ResponseTimeoutError: If no answer comes in time.
+            Exception: What the real client raised.
+        """
+        ...
+
+    async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
+        """Have a method called, without its result.
+
+        Raises:
+            LinkClosedError: If the session has ended; the call was not sent.
+        """
+        ...
+
+    async def subscribe(self, registration: Registration) -> None:
+        """Have the values of a registration sent, from now on.
+
+        Raises:
+            LinkClosedError: If the session ends before the answer.
+            ResponseTimeoutError: If the real client does not accept in time.
+            Exception: What the real client raised.
+        """
+        ...
+
+    def unsubscribe(self, registration: Registration) -> None:
+        """Have no more values of a registration sent. Never fails."""
+        ...

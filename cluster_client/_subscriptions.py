@@ -1,0 +1,179 @@
+"""A client's own subscriptions: who listens to what, and what came last.
+
+Pure bookkeeping; the client's role sends and receives, the client runs the
+consumers. Values are kept encoded and decoded once per listener, so that no
+listener can change what another one sees.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import anyio
+
+from cluster_client._registrations import Registration
+from cluster_client.errors import ClientClosedError
+from cluster_protocol.codecs import Codec
+
+MAX_WAITING_VALUES: Final = 1000
+"""Values that a listener may be behind; beyond that its oldest ones are dropped (SPEC 9.3)."""
+
+Listener = Callable[[Any], Any]
+
+
+class EncodedValue:
+    """A value as it arrived."""
+
+    __slots__ = ("_codec", "_data")
+
+    def __init__(self, codec: Codec, data: bytes) -> None:
+        self._codec = codec
+        self._data = data
+
+    def decode(self) -> Any:
+        """Return a new object.
+
+        Raises:
+            RemoteProtocolError: If the peer sent what is not the codec's.
+        """
+        return self._codec.decode(self._data)
+
+
+class Feed:
+    """One listener's values, in order, first in first out.
+
+    Attributes:
+        dropped: How many values were dropped because the listener was too slow.
+    """
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self.listener = listener
+        self.dropped = 0
+        self._values: deque[EncodedValue] = deque()
+        self._arrival = anyio.Event()
+        self._closed: str | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self._closed is not None
+
+    def put(self, value: EncodedValue) -> None:
+        """Append a value; drops the oldest one if the listener is too far behind."""
+        if len(self._values) >= MAX_WAITING_VALUES:
+            self._values.popleft()
+            self.dropped += 1
+        self._values.append(value)
+        self._arrival.set()
+
+    def close(self, reason: str) -> None:
+        """Let `next` fail from now on. Values that were not taken yet are gone."""
+        self._closed = reason
+        self._values.clear()
+        self._arrival.set()
+
+    async def next(self) -> EncodedValue:
+        """Return the next value, waiting for it.
+
+        Raises:
+            ClientClosedError: If the feed is closed.
+
+        Cancellation:
+            Safe: no value is lost.
+        """
+        while not self._values:
+            if self._closed is not None:
+                raise ClientClosedError(self._closed)
+            self._arrival = anyio.Event()
+            await self._arrival.wait()
+        return self._values.popleft()
+
+
+class Subscription:
+    """All listeners of one registration.
+
+    Attributes:
+        registration: What is subscribed to.
+        feeds: Its listeners.
+        last: The last value that came, if one did.
+        establishing: Whether the leader is being asked for its values.
+        settled: Set when the first leader has accepted or refused.
+        error: Why it refused.
+    """
+
+    def __init__(self, registration: Registration) -> None:
+        self.registration = registration
+        self.feeds: list[Feed] = []
+        self.last: EncodedValue | None = None
+        self.establishing = False
+        self.settled = anyio.Event()
+        self.error: Exception | None = None
+        self._turn = 0
+
+    def deliver(self, value: EncodedValue, *, broadcast: bool) -> None:
+        """Give the value to every feed, or to the next one in turn."""
+        if broadcast:
+            self.last = value
+            for feed in self.feeds:
+                feed.put(value)
+        elif self.feeds:
+            self._turn = (self._turn + 1) % len(self.feeds)
+            self.feeds[self._turn].put(value)
+
+
+class SubscriptionTable:
+    """The subscriptions of one client."""
+
+    def __init__(self, *, broadcast: bool) -> None:
+        self._by_identity: dict[str, Subscription] = {}
+        self._by_key: dict[str, Subscription] = {}
+        self._broadcast = broadcast
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(list(self._by_identity.values()))
+
+    def get(self, registration: Registration) -> Subscription | None:
+        return self._by_identity.get(registration.identity)
+
+    def add(self, registration: Registration, feed: Feed) -> tuple[Subscription, bool]:
+        """Add a listener; tells whether it is the registration's first one.
+
+        A later listener gets the last value at once.
+        """
+        subscription = self._by_identity.get(registration.identity)
+        is_first = subscription is None
+        if subscription is None:
+            subscription = Subscription(registration)
+            self._by_identity[registration.identity] = subscription
+            self._by_key[registration.key] = subscription
+        subscription.feeds.append(feed)
+        if subscription.last is not None and self._broadcast:
+            feed.put(subscription.last)
+        return subscription, is_first
+
+    def remove(self, subscription: Subscription, feed: Feed, reason: str) -> bool:
+        """Remove a listener; tells whether it was the registration's last one."""
+        feed.close(reason)
+        if feed in subscription.feeds:
+            subscription.feeds.remove(feed)
+        registration = subscription.registration
+        if subscription.feeds or self._by_identity.get(registration.identity) is not subscription:
+            return False
+        del self._by_identity[registration.identity]
+        del self._by_key[registration.key]
+        return True
+
+    def deliver(self, key: str, value: EncodedValue) -> None:
+        """Hand a value on; one that nobody waits for any more is dropped."""
+        subscription = self._by_key.get(key)
+        if subscription is not None:
+            subscription.deliver(value, broadcast=self._broadcast)
+
+    def close(self, reason: str) -> None:
+        """Let every consumer end."""
+        for subscription in self:
+            for feed in subscription.feeds:
+                feed.close(reason)
+        self._by_identity.clear()
+        self._by_key.clear()

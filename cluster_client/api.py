@@ -1,0 +1,173 @@
+"""`APIClientBase`: a facade of your own over a shared client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+import anyio
+import anyio.abc
+
+from cluster_client._delegates import Delegate, DelegateTable, Method, delegate_function
+from cluster_client._states import ClientState
+from cluster_client.builder import RESERVED, ClusterFactory
+from cluster_client.builder import cluster as make_builder
+from cluster_client.client import Client
+from cluster_client.errors import ConfigurationError
+from cluster_protocol import Json
+
+__all__ = ["APIClientBase"]
+
+RealT = TypeVar("RealT")
+
+
+class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
+    """Base of facades: subclass it, name the real client, add logic of your own.
+
+    ::
+
+        class RegistryAPI(APIClientBase[Registry]):
+            data_client = Registry
+            cluster_options = {"port": 7777}
+            delegates = {"remove": "invoke_oneway"}
+
+            async def get_data(self, key):
+                return self._cache.get(key) or await self._client.get_data(key)
+
+    Delegates that the facade does not define itself are generated on it, with
+    the real method's name, signature and docstring. Its errors are those of `Client`.
+
+    Args:
+        args: For the real client's constructor.
+        cluster: Instead of `cluster_client.cluster`: a factory that a framework injects.
+        kwargs: For the real client's constructor.
+
+    Attributes:
+        data_client: The real client's class.
+        cluster_options: See `ClientOptions`.
+        delegates: For methods of the real client: a kind, or a `Delegate`.
+
+    Raises:
+        ConfigurationError: When the subclass is made, if a delegated method is missing or a
+            name clashes; when it is instantiated, if an option is wrong.
+
+    Source:
+        cluster-client 3.7.0, ``lib/api_client.js``.
+    """
+
+    data_client: ClassVar[type[Any]]
+    cluster_options: ClassVar[Mapping[str, Any]] = {}
+    delegates: ClassVar[Mapping[str, str | Delegate]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "data_client"):
+            return  # an intermediate base
+        table = DelegateTable(
+            cls.data_client,
+            _delegates_of(cls),
+            auto_generate=cls.cluster_options.get("auto_generate", True),
+            reserved=RESERVED,
+        )
+        for name, method in table.by_name.items():
+            if not hasattr(cls, name):
+                setattr(cls, name, delegate_function(method, cls._call_delegate))
+
+    def __init__(self, *args: Any, cluster: ClusterFactory | None = None, **kwargs: Any) -> None:
+        if not hasattr(self, "data_client"):
+            raise ConfigurationError(
+                f"{type(self).__qualname__} has no data_client: set it to the real client's class"
+            )
+        factory = make_builder if cluster is None else cluster
+        builder = factory(self.data_client, **self.cluster_options)
+        for name, options in _delegates_of(type(self)).items():
+            builder.delegate(
+                name,
+                options.kind,
+                idempotent=options.idempotent,
+                response_timeout=options.response_timeout,
+                name=options.name,
+            )
+        self._client: Client[RealT] = builder.create(*args, **kwargs)
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        async with self._client:
+            yield self
+
+    async def run(
+        self, *, task_status: anyio.abc.TaskStatus[Self] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Open the client and keep it open until cancelled or closed; see `Client.run`."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._client.run)
+            task_status.started(self)
+
+    async def aclose(self) -> None:
+        """Close the client; see `Client.aclose`."""
+        await self._client.aclose()
+
+    @property
+    def state(self) -> ClientState:
+        """Where the client is between opening and closing."""
+        return self._client.state
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process owns the real client at the moment."""
+        return self._client.is_leader
+
+    async def subscribe(self, reg: Json, listener: Callable[[Any], Any]) -> None:
+        """See `Client.subscribe`."""
+        await self._client.subscribe(reg, listener)
+
+    async def unsubscribe(self, reg: Json, listener: Callable[[Any], Any] | None = None) -> None:
+        """See `Client.unsubscribe`."""
+        await self._client.unsubscribe(reg, listener)
+
+    def subscription(self, reg: Json) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+        """See `Client.subscription`."""
+        return self._client.subscription(reg)
+
+    def last(self, reg: Json, *default: Any) -> Any:
+        """See `Client.last`."""
+        return self._client.last(reg, *default)
+
+    async def publish(self, reg: Json, *, sticky: bool | None = None) -> None:
+        """See `Client.publish`."""
+        await self._client.publish(reg, sticky=sticky)
+
+    async def unpublish(self, reg: Json) -> None:
+        """See `Client.unpublish`."""
+        await self._client.unpublish(reg)
+
+    async def _call_delegate(
+        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        # By name, so that an override on an injected factory's client takes part.
+        return await getattr(self._client, method.name)(*args, **kwargs)
+
+    if TYPE_CHECKING:
+        # The delegates that are generated on subclasses.
+        def __getattr__(self, name: str, /) -> Callable[..., Coroutine[Any, Any, Any]]: ...
+
+
+def _delegates_of(cls: type[APIClientBase[Any]]) -> dict[str, Delegate]:
+    """Return the options of the delegates that the facade names.
+
+    Raises:
+        ConfigurationError: If a value is neither a kind nor a `Delegate`.
+    """
+    delegates: dict[str, Delegate] = {}
+    for name, value in cls.delegates.items():
+        if isinstance(value, str):
+            delegates[name] = Delegate(value)
+        elif isinstance(value, Delegate):
+            delegates[name] = value
+        else:
+            raise ConfigurationError(
+                f"{cls.__qualname__}.delegates[{name!r}]={value!r} must be a kind such as "
+                f'"invoke", or a Delegate'
+            )
+    return delegates

@@ -1,0 +1,123 @@
+"""`cluster`: from a real client's class to a client of it."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Protocol, TypeVar
+
+from cluster_client._delegates import INVOKE, Delegate, DelegateTable
+from cluster_client._session import ClientSpec
+from cluster_client.client import Client
+from cluster_client.errors import ConfigurationError
+from cluster_client.options import ClientOptions
+from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
+
+__all__ = ["ClusterBuilder", "ClusterFactory", "cluster"]
+
+RealT = TypeVar("RealT")
+
+RESERVED = frozenset(name for name in dir(Client) if not name.startswith("_"))
+"""Names that a delegate cannot have, as the client has them itself."""
+
+
+class ClusterBuilder(Generic[RealT]):
+    """Collects what a client is to be; `create` makes it.
+
+    Args:
+        cls: The real client's class.
+        options: See `ClientOptions`.
+
+    Raises:
+        ConfigurationError: If *cls* is no class, or an option is wrong.
+    """
+
+    def __init__(self, cls: type[RealT], **options: Any) -> None:
+        if not isinstance(cls, type):
+            raise ConfigurationError(f"the real client must be a class, got {cls!r}")
+        self._cls = cls
+        self._options = ClientOptions.build({"name": cls.__name__, **options})
+        self._delegates: dict[str, Delegate] = {}
+        self._overrides: dict[str, Any] = {}
+
+    def delegate(
+        self,
+        method: str,
+        kind: str = INVOKE,
+        *,
+        idempotent: bool = False,
+        response_timeout: float | None = None,
+        name: str | None = None,
+    ) -> ClusterBuilder[RealT]:
+        """Delegate a method of the real client; arguments and errors as of `Delegate`."""
+        self._delegates[method] = Delegate(kind, idempotent, response_timeout, name)
+        return self
+
+    def override(self, name: str, value: Any) -> ClusterBuilder[RealT]:
+        """Put an attribute of your own on the client, a method as a rule.
+
+        It takes the place of a delegate of that name. A function becomes a
+        method: it gets the client as its first argument.
+
+        Raises:
+            ConfigurationError: If the name is private or the client's own.
+        """
+        if not name.isidentifier() or name.startswith("_") or name in RESERVED:
+            raise ConfigurationError(f"{name!r} cannot be overridden; choose another public name")
+        self._overrides[name] = value
+        return self
+
+    def create(self, *args: Any, **kwargs: Any) -> Client[RealT]:
+        """Return a client, to be opened with ``async with``.
+
+        Args:
+            args: For the real client's constructor, wherever it is called.
+            kwargs: Likewise.
+
+        Raises:
+            ConfigurationError: If a delegated method is missing, or names clash.
+        """
+        table = DelegateTable(
+            self._cls,
+            self._delegates,
+            auto_generate=self._options.auto_generate,
+            reserved=RESERVED,
+        )
+        spec = ClientSpec(self._cls, args, kwargs, table, self._options, _codecs(self._options))
+        return Client[RealT].from_spec(spec, self._overrides)
+
+
+def cluster(cls: type[RealT], **options: Any) -> ClusterBuilder[RealT]:
+    """Share one real client among all processes of this host.
+
+    ::
+
+        async with cluster(Registry, port=7777).create("zk:2181") as client:
+            value = await client.get_data("k")
+
+    Args:
+        cls: The real client's class, an ordinary class.
+        options: See `ClientOptions`.
+
+    Raises:
+        ConfigurationError: If *cls* is no class, or an option is wrong.
+
+    Source:
+        cluster-client 3.7.0, ``index.js`` and ``lib/index.js``.
+    """
+    return ClusterBuilder(cls, **options)
+
+
+class ClusterFactory(Protocol):
+    """What can stand in for `cluster`: a framework that fills in port and logger, say."""
+
+    def __call__(self, cls: type[Any], /, **options: Any) -> ClusterBuilder[Any]:
+        """Return what `cluster` would."""
+        ...
+
+
+def _codecs(options: ClientOptions) -> dict[str, Codec]:
+    codecs: dict[str, Codec] = {}
+    if options.transcode is not None:
+        codecs[options.transcode.name] = options.transcode
+    for codec in (MsgpackCodec(), JsonCodec()):
+        codecs.setdefault(codec.name, codec)
+    return codecs

@@ -1,0 +1,172 @@
+"""All options of a client, their defaults, and the environment variables.
+
+Nothing else in the package reads the environment.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from cluster_client.errors import ConfigurationError
+from cluster_protocol import Json
+from cluster_protocol.codecs import Codec
+
+__all__ = ["ClientOptions"]
+
+_MAX_PORT: Final = 65535
+_MAX_THREADS: Final = 64
+_ENVIRONMENT: Final = {
+    "port": "CLUSTER_CLIENT_PORT",
+    "connect_timeout": "CLUSTER_CLIENT_CONNECT_TIMEOUT",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """Options of one client. All durations are in seconds.
+
+    Attributes:
+        name: The channel: clients of one name on one port share a real client.
+            Default: the class's name.
+        port: Election port on 127.0.0.1, 1 to 65535. Default 7777, or
+            ``CLUSTER_CLIENT_PORT``. Best outside the ephemeral range.
+        is_leader: ``None`` joins the race; ``True`` must win it, else opening
+            fails; ``False`` never leads, but waits for a leader.
+        max_wait_time: How long a call, or the opening, waits for a leader; may
+            be ``math.inf``.
+        connect_timeout: For the TCP connect to the leader. Default 10, or
+            ``CLUSTER_CLIENT_CONNECT_TIMEOUT``.
+        response_timeout: For an answer, from when the call is written.
+        heartbeat_interval: Between two signs of life to the leader.
+        check_heartbeat: Drop a Node peer that misses its heartbeats. Between
+            our peers heartbeats only measure: on one host a lost process shows
+            as end of file.
+        drain_timeout: How long a closing leader lets running calls finish.
+        auto_generate: Delegate public coroutine methods without being told to.
+        is_broadcast: Whether every subscriber gets each value, or just one does.
+        sticky_publish: Whether `publish` is a standing declaration by default.
+        publish_key: Of several sticky publications with one key the latest
+            counts. Default: the whole registration is the key.
+        format_key: Makes the key under which a registration is known. Default:
+            its JSON text.
+        transcode: Codec to prefer over msgpack.
+        threads: Worker threads for synchronous methods, 1 to 64. More than one only for a
+            real client that is safe to use from several threads.
+        logger: A structlog logger, or anything with its methods. Default:
+            ``structlog.get_logger("cluster_client")``.
+    """
+
+    name: str = ""
+    port: int = 7777
+    is_leader: bool | None = None
+    max_wait_time: float = 30.0
+    connect_timeout: float = 10.0
+    response_timeout: float = 3.0
+    heartbeat_interval: float = 20.0
+    check_heartbeat: bool = True
+    drain_timeout: float = 10.0
+    auto_generate: bool = True
+    is_broadcast: bool = True
+    sticky_publish: bool = False
+    publish_key: Callable[[Json], str] | None = None
+    format_key: Callable[[Json], str] | None = None
+    transcode: Codec | None = None
+    threads: int = 1
+    logger: Any = None
+
+    @classmethod
+    def build(
+        cls, given: Mapping[str, object], environment: Mapping[str, str] | None = None
+    ) -> ClientOptions:
+        """Check what the user typed and fill in the rest.
+
+        Args:
+            given: Options by name.
+            environment: Instead of ``os.environ``.
+
+        Raises:
+            ConfigurationError: If an option is unknown, or a value is of the
+                wrong kind or out of its range.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in given:
+            if name not in known:
+                raise ConfigurationError(
+                    f"unknown option {name!r}; the options are {', '.join(sorted(known))}"
+                )
+        values: dict[str, Any] = {**_from_environment(environment), **given}
+        options = cls(**values)
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise _wrong("name", self.name, "a non-empty string")
+        if not _is_int(self.port) or not 1 <= self.port <= _MAX_PORT:
+            raise _wrong("port", self.port, f"an integer from 1 to {_MAX_PORT}")
+        if self.is_leader is not None and not isinstance(self.is_leader, bool):
+            raise _wrong("is_leader", self.is_leader, "None, True or False")
+        for name in ("max_wait_time", "drain_timeout"):
+            self._check_duration(name, minimum=0, finite=name != "max_wait_time")
+        for name in ("connect_timeout", "response_timeout", "heartbeat_interval"):
+            self._check_duration(name, minimum=None, finite=name != "response_timeout")
+        for name in ("check_heartbeat", "auto_generate", "is_broadcast", "sticky_publish"):
+            if not isinstance(getattr(self, name), bool):
+                raise _wrong(name, getattr(self, name), "True or False")
+        for name in ("publish_key", "format_key"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise _wrong(name, getattr(self, name), "a function from a registration to str")
+        if self.transcode is not None and not isinstance(self.transcode, Codec):
+            raise _wrong("transcode", self.transcode, "a codec with name, encode and decode")
+        if not _is_int(self.threads) or not 1 <= self.threads <= _MAX_THREADS:
+            raise _wrong("threads", self.threads, f"an integer from 1 to {_MAX_THREADS}")
+
+    def _check_duration(self, name: str, *, minimum: float | None, finite: bool) -> None:
+        value = getattr(self, name)
+        check_duration(name, value, allow_zero=minimum is not None, finite=finite)
+
+
+def check_duration(name: str, value: object, *, allow_zero: bool, finite: bool) -> None:
+    """Check a duration in seconds.
+
+    Raises:
+        ConfigurationError: If *value* is no number in the range.
+    """
+    if (
+        not isinstance(value, (int, float))
+        or isinstance(value, bool)
+        or math.isnan(value)
+        or value < 0
+        or (value == 0 and not allow_zero)
+        or (value == math.inf and finite)
+    ):
+        lower = "0 or more" if allow_zero else "above 0"
+        upper = ", finite" if finite else ""
+        raise _wrong(name, value, f"a number of seconds, {lower}{upper}")
+
+
+def _from_environment(environment: Mapping[str, str] | None) -> dict[str, object]:
+    source = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    for option, variable in _ENVIRONMENT.items():
+        text = source.get(variable)
+        if not text:
+            continue
+        convert = int if option == "port" else float
+        try:
+            values[option] = convert(text)
+        except ValueError:
+            raise ConfigurationError(f"{variable}={text!r} is not a number") from None
+    return values
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wrong(name: str, value: object, expected: str) -> ConfigurationError:
+    return ConfigurationError(f"option {name}={value!r} must be {expected}")
