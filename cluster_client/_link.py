@@ -174,15 +174,17 @@ class Link:
             message: The connection object.
             application: The application object.
             timeout: What the header tells the peer, in seconds.
-            on_reply: Called with the answer, or with ``None`` when the link closes.
+            on_reply: Called with the answer, or with ``None`` when the link
+                closes; at once if it is closed already.
 
         Raises:
-            LinkClosedError: If the link is closed.
             LocalProtocolError: If the frame cannot be encoded.
         """
-        if self.state is LinkState.CLOSED:
-            raise LinkClosedError(self._reason, sent=False)
         request_id = self._new_id()
+        if self.state is LinkState.CLOSED:
+            if on_reply is not None:
+                on_reply(None)
+            return request_id
         milliseconds = int(min(timeout * _MILLISECONDS, _MAX_TIMEOUT_MS))
         self._write_frame(Frame(False, request_id, milliseconds, message, application))
         if on_reply is not None:
@@ -260,7 +262,7 @@ class Link:
         self.post(message, application)
 
     def _tell_cancelled(self, call_id: int) -> None:
-        if self.state is not LinkState.CLOSED and self.has(CANCEL):
+        if self.has(CANCEL):
             self.post(Cancel(call_id).encode())
 
     def _new_id(self) -> int:

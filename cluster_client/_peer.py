@@ -13,7 +13,6 @@ from cluster_client._calls import CallExecutor, Outcome, read_arguments
 from cluster_client._hub import SubscriptionHub, Upstream
 from cluster_client._link import Link
 from cluster_client._registrations import registration_of
-from cluster_client._states import LinkState
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
     SUBSCRIBE_ACK,
@@ -171,8 +170,6 @@ class Peer:
 
     def deliver(self, key: str, data: bytes) -> None:
         """Send a value, or keep it while too many are on their way; then the latest counts."""
-        if self.link.state is LinkState.CLOSED:
-            return
         if self._unacknowledged < MAX_UNACKNOWLEDGED:
             self._send_value(key, data)
         else:
