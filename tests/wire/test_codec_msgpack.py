@@ -165,7 +165,7 @@ def test_hostile_nesting_is_refused_and_harms_nobody() -> None:
 @pytest.mark.parametrize(
     ("value", "path", "reason"),
     [
-        (Junk(), "value", "it is of type wire._culprits.Junk"),
+        (Junk(), "value", f"it is of type {Junk.__module__}.Junk"),
         (1j, "value", "it is of type complex"),
         (dt.time(1), "value", "it is of type datetime.time"),
         (deque([1]), "value", "it is of type collections.deque"),
@@ -291,9 +291,7 @@ def test_an_overlong_key_is_shown_in_part() -> None:
 
 # ------------------------------------------------------------------ properties
 
-zones = st.builds(
-    dt.timezone, st.timedeltas(dt.timedelta(hours=-23, minutes=-59), dt.timedelta(hours=23))
-)
+zones = st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)))
 hashable_leaves = st.one_of(
     st.none(),
     st.booleans(),
