@@ -56,13 +56,25 @@ class Transport(Protocol):
 class Listener(Protocol):
     """A listening socket of our own."""
 
-    async def accept(self) -> Transport: ...
+    async def accept(self) -> Transport:
+        """Return the next connection.
+
+        Raises:
+            anyio.ClosedResourceError: If the listener is closed, also while waiting.
+            OSError: If accepting fails, for want of descriptors as a rule.
+
+        Cancellation:
+            Safe: no connection is lost.
+        """
+        ...
 
     def duplicate(self) -> Listener:
         """Return a second handle; the port is free when all are closed."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close this handle; may be repeated."""
+        ...
 
 
 class StreamTransport:
@@ -108,6 +120,8 @@ class SocketListener:
 
     async def accept(self) -> Transport:
         while True:
+            if self._socket.fileno() < 0:
+                raise anyio.ClosedResourceError
             await anyio.wait_readable(self._socket)
             try:
                 connection, _ = self._socket.accept()
@@ -120,9 +134,10 @@ class SocketListener:
         return SocketListener(self._socket.dup())
 
     def close(self) -> None:
-        _fork.release(self._socket)
-        anyio.notify_closing(self._socket)
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            _fork.release(self._socket)
+            anyio.notify_closing(self._socket)
+            self._socket.close()
 
 
 def bind_and_listen(port: int) -> SocketListener | None:

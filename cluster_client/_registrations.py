@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Final, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from cluster_client.errors import EncodeError
 from cluster_protocol import Json, UnencodableValueError
@@ -12,6 +12,10 @@ from cluster_protocol.codecs import JsonCodec
 
 _KEY_PREFIX: Final = "$$inner$$__"
 _JSON: Final = JsonCodec()
+
+
+Reg: TypeAlias = Mapping[str, Any] | Sequence[Any] | str | float | bool | None
+"""What users may pass as a registration. Covariant, unlike `Json`: a ``dict[str, str]`` is one."""
 
 
 class Registration(NamedTuple):
@@ -28,9 +32,7 @@ class Registration(NamedTuple):
     identity: str
 
 
-def check_registration(
-    reg: object, format_key: Callable[[Json], str] | None = None
-) -> Registration:
+def check_registration(reg: Reg, format_key: Callable[[Json], str] | None = None) -> Registration:
     """Check what a user gave and make its keys.
 
     Args:

@@ -10,12 +10,12 @@ import anyio
 import anyio.abc
 
 from cluster_client._delegates import Delegate, DelegateTable, Method, delegate_function
+from cluster_client._registrations import Reg
 from cluster_client._states import ClientState
 from cluster_client.builder import RESERVED, ClusterFactory
 from cluster_client.builder import cluster as make_builder
 from cluster_client.client import Client
 from cluster_client.errors import ConfigurationError
-from cluster_protocol import Json
 
 __all__ = ["APIClientBase"]
 
@@ -118,27 +118,27 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """Whether this process owns the real client at the moment."""
         return self._client.is_leader
 
-    async def subscribe(self, reg: Json, listener: Callable[[Any], Any]) -> None:
+    async def subscribe(self, reg: Reg, listener: Callable[[Any], Any]) -> None:
         """See `Client.subscribe`."""
         await self._client.subscribe(reg, listener)
 
-    async def unsubscribe(self, reg: Json, listener: Callable[[Any], Any] | None = None) -> None:
+    async def unsubscribe(self, reg: Reg, listener: Callable[[Any], Any] | None = None) -> None:
         """See `Client.unsubscribe`."""
         await self._client.unsubscribe(reg, listener)
 
-    def subscription(self, reg: Json) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+    def subscription(self, reg: Reg) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
         """See `Client.subscription`."""
         return self._client.subscription(reg)
 
-    def last(self, reg: Json, *default: Any) -> Any:
+    def last(self, reg: Reg, *default: Any) -> Any:
         """See `Client.last`."""
         return self._client.last(reg, *default)
 
-    async def publish(self, reg: Json, *, sticky: bool | None = None) -> None:
+    async def publish(self, reg: Reg, *, sticky: bool | None = None) -> None:
         """See `Client.publish`."""
         await self._client.publish(reg, sticky=sticky)
 
-    async def unpublish(self, reg: Json) -> None:
+    async def unpublish(self, reg: Reg) -> None:
         """See `Client.unpublish`."""
         await self._client.unpublish(reg)
 

@@ -29,7 +29,7 @@ from cluster_client._election import Joined
 from cluster_client._follower import Follower
 from cluster_client._leader import Leader
 from cluster_client._publications import DeclarationTable
-from cluster_client._registrations import check_registration, publication_key
+from cluster_client._registrations import Reg, check_registration, publication_key
 from cluster_client._server import contenders
 from cluster_client._session import ClientSpec, Session, SessionEvents, StartError
 from cluster_client._states import CLIENT_TRANSITIONS, ClientState, StateMachine
@@ -43,7 +43,6 @@ from cluster_client.errors import (
     LinkClosedError,
     OutcomeUnknownError,
 )
-from cluster_protocol import Json
 
 __all__ = ["Client"]
 
@@ -166,6 +165,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                     await self._opened.wait()
                     if self._start_error is not None:
                         raise self._start_error
+                    self._check_open()
                     yield self
                 except anyio.get_cancelled_exc_class():
                     raise
@@ -408,7 +408,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     # -------------------------------------------------------- subscriptions
 
-    async def subscribe(self, reg: Json, listener: Callable[[Any], Any]) -> None:
+    async def subscribe(self, reg: Reg, listener: Callable[[Any], Any]) -> None:
         """Have *listener* called with each value of a registration, in order.
 
         It goes on through every change of leader. If the real client or
@@ -435,7 +435,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         await self._subscribe(reg, feed)
         self._tasks.start_soon(self._consume, feed)
 
-    async def unsubscribe(self, reg: Json, listener: Callable[[Any], Any] | None = None) -> None:
+    async def unsubscribe(self, reg: Reg, listener: Callable[[Any], Any] | None = None) -> None:
         """End a listener's subscription, or all listeners' of the registration.
 
         The upstream subscription ends with the last subscriber of all
@@ -454,7 +454,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         await checkpoint()
 
     @asynccontextmanager
-    async def subscription(self, reg: Json) -> AsyncGenerator[AsyncIterator[Any]]:
+    async def subscription(self, reg: Reg) -> AsyncGenerator[AsyncIterator[Any]]:
         """Subscribe for the time of an ``async with`` and iterate over the values.
 
         ::
@@ -473,7 +473,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         finally:
             self._unsubscribe(subscription, feed)
 
-    def last(self, reg: Json, default: Any = _MISSING) -> Any:
+    def last(self, reg: Reg, default: Any = _MISSING) -> Any:
         """Return the last value of a registration that this client subscribes to.
 
         Nothing is asked of the leader: it is what came last. Each call gives a
@@ -500,7 +500,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         state = "has had no value yet" if subscription else "is not subscribed to"
         raise LookupError(f"{reg!r} {state}")
 
-    async def _subscribe(self, reg: Json, feed: Feed) -> Subscription:
+    async def _subscribe(self, reg: Reg, feed: Feed) -> Subscription:
         self._check_open()
         self._spec.table.part(SUBSCRIBE)
         registration = check_registration(reg, self._spec.options.format_key)
@@ -577,7 +577,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     # --------------------------------------------------------- publications
 
-    async def publish(self, reg: Json, *, sticky: bool | None = None) -> None:
+    async def publish(self, reg: Reg, *, sticky: bool | None = None) -> None:
         """Publish through the real client, and wait until it has accepted.
 
         Args:
@@ -610,7 +610,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 if not declaration.accepted and self._declarations.is_current(key, declaration):
                     self._declarations.withdraw(key)
 
-    async def unpublish(self, reg: Json) -> None:
+    async def unpublish(self, reg: Reg) -> None:
         """Withdraw a sticky publication: it is not made again.
 
         If the real client has an ``unpublish`` method, it is called. Withdrawing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+
 from cluster_client import Client
 from support.registry import Registry, Role, Upstream, registry_in_role
 

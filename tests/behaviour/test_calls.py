@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio
 import pytest
+
 from cluster_client import (
     Client,
     ConfigurationError,
@@ -41,7 +42,7 @@ async def test_arguments_follow_the_real_signature(client: Client[Registry]) -> 
 
 
 async def test_a_delegate_looks_like_the_real_method(client: Client[Registry]) -> None:
-    method = type(client).get_data
+    method: Any = client.get_data
     assert method.__name__ == "get_data"
     assert method.__doc__ == "Return what is stored under a path."
     assert str(inspect.signature(client.get_data)) == (
@@ -112,7 +113,7 @@ async def test_a_value_beyond_the_frame_limit_fails_only_its_call(
     client: Client[Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cluster_client._encoding._LARGEST", 1000)
-    with pytest.raises(EncodeError, match="arguments of 'echo': .* the limit is 1000"):
+    with pytest.raises(EncodeError, match=r"arguments of 'echo': .* the limit is 1000"):
         await client.echo("x" * 2000)
     assert await client.echo("x") == "x"
 

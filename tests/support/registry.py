@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import anyio
-from cluster_client import Client, cluster
 
+from cluster_client import Client, cluster
 from support.times import scaled
 
 Role = Literal["leader", "follower"]
@@ -51,7 +51,7 @@ class Registry:
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
 
-    async def __aenter__(self) -> Registry:
+    async def __aenter__(self) -> Self:
         self.upstream.started += 1
         if self.upstream.fail_start is not None:
             raise self.upstream.fail_start

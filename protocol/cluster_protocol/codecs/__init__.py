@@ -24,7 +24,8 @@ class Codec(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:  # noqa: D102 - told above
+        ...
 
     def encode(self, value: object, /) -> bytes:
         """Return the bytes of *value*.
