@@ -26,6 +26,8 @@ def encode(codec: Codec, value: object, what: str) -> bytes:
         data = codec.encode(value)
     except UnencodableValueError as exc:
         raise EncodeError(f"{what}: {exc}") from exc
+    except Exception as exc:  # a codec of the user's own that does not keep to the rule
+        raise EncodeError(f"{what}: codec {codec.name!r} failed: {exc!r}") from exc
     if len(data) > _LARGEST:
         raise EncodeError(f"{what}: {len(data)} bytes when encoded, the limit is {_LARGEST}")
     return data

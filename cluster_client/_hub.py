@@ -157,9 +157,9 @@ class SubscriptionHub:
     async def _subscribe(self, upstream: Upstream) -> None:
         upstream.error = None
         upstream.listener = self._listener(upstream)
-        # A copy: a real client that changes its argument must not change our key.
-        registration = check_registration(upstream.registration.reg)
         try:
+            # A copy: a real client that changes its argument must not change our key.
+            registration = check_registration(upstream.registration.reg)
             method = self._table.part(SUBSCRIBE)
             await self._real.invoke_part(method.target, registration.reg, upstream.listener)
         except Exception as exc:

@@ -12,7 +12,8 @@ from cluster_client import _clock, _exceptions
 from cluster_client._calls import CallExecutor, Outcome, read_arguments
 from cluster_client._hub import SubscriptionHub, Upstream
 from cluster_client._link import Link
-from cluster_client._registrations import registration_of
+from cluster_client._registrations import Registration, check_registration
+from cluster_client.errors import EncodeError
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
     SUBSCRIBE_ACK,
@@ -23,6 +24,8 @@ from cluster_protocol import (
     HeartbeatAck,
     Invoke,
     InvokeResult,
+    Json,
+    LocalProtocolError,
     Message,
     RemoteProtocolError,
     Subscribe,
@@ -117,11 +120,9 @@ class Peer:
                 if scope is not None:
                     scope.cancel()
             case Subscribe(key, reg):
-                upstream = self._hub.add(registration_of(reg, self._options.format_key), key, self)
-                if self.link.has(SUBSCRIBE_ACK):
-                    self._tasks.start_soon(self._confirm, frame.request_id, upstream)
+                self._subscribe(frame.request_id, key, reg)
             case Unsubscribe(_, reg):
-                self._hub.remove(registration_of(reg, self._options.format_key), self)
+                self._hub.remove(self._registration(reg), self)
             case Heartbeat():
                 self.link.respond(frame.request_id, _HEARTBEAT_ACK)
             case _:
@@ -140,7 +141,7 @@ class Peer:
             outcome = await self._calls.execute(
                 message.method, arguments, codec=self.codec, deadline=deadline, scope=scope
             )
-        except RemoteProtocolError as exc:
+        except Exception as exc:  # the user's own codec may raise anything
             # The frame was whole, so only this call is broken and not the link.
             outcome = self._calls.failed(exc, self.codec)
         finally:
@@ -155,6 +156,21 @@ class Peer:
             return
         head = _SUCCESS if outcome.success else _REFUSED if outcome.refused else _FAILURE
         self.link.respond(request_id, head, outcome.data)
+
+    def _subscribe(self, request_id: int, key: str, reg: Json) -> None:
+        try:
+            SubscribeResult(key).encode()
+        except LocalProtocolError as exc:
+            raise RemoteProtocolError(f"a key that cannot be sent back: {exc}") from exc
+        upstream = self._hub.add(self._registration(reg), key, self)
+        if self.link.has(SUBSCRIBE_ACK):
+            self._tasks.start_soon(self._confirm, request_id, upstream)
+
+    def _registration(self, reg: Json) -> Registration:
+        try:
+            return check_registration(reg, self._options.format_key)
+        except EncodeError as exc:
+            raise RemoteProtocolError(str(exc)) from exc
 
     async def _confirm(self, request_id: int, upstream: Upstream) -> None:
         try:

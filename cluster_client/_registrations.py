@@ -40,36 +40,37 @@ def check_registration(reg: Reg, format_key: Callable[[Json], str] | None = None
         format_key: The option of that name.
 
     Raises:
-        EncodeError: If *reg* is not plain JSON, or *format_key* gives no string.
+        EncodeError: If *reg* is not plain JSON, or *format_key* fails.
     """
     try:
         copy = cast("Json", _JSON.decode(_JSON.encode(reg)))
     except UnencodableValueError as exc:
         raise EncodeError(f"a registration must be plain JSON: {exc}") from exc
-    return registration_of(copy, format_key)
-
-
-def registration_of(reg: Json, format_key: Callable[[Json], str] | None = None) -> Registration:
-    """Make the keys of a registration that is known to be plain JSON."""
-    if format_key is not None:
-        key = format_key(reg)
-        if not isinstance(key, str):
-            raise EncodeError(f"format_key must return a str, it gave {key!r} for {reg!r}")
-        return Registration(reg, _KEY_PREFIX + key, key)
-    return Registration(reg, _KEY_PREFIX + _text(reg), _text(reg, sort_keys=True))
+    if format_key is None:
+        return Registration(copy, _KEY_PREFIX + _text(copy), _text(copy, sort_keys=True))
+    key = _key(format_key, "format_key", copy)
+    return Registration(copy, _KEY_PREFIX + key, key)
 
 
 def publication_key(reg: Json, publish_key: Callable[[Json], str] | None) -> str:
     """Return the key by which a later sticky publication replaces an earlier one.
 
     Raises:
-        EncodeError: If *publish_key* gives no string.
+        EncodeError: If *publish_key* fails.
     """
     if publish_key is None:
         return _text(reg, sort_keys=True)
-    key = publish_key(reg)
+    return _key(publish_key, "publish_key", reg)
+
+
+def _key(function: Callable[[Json], str], name: str, reg: Json) -> str:
+    """Call a user's function that makes a key."""
+    try:
+        key = function(reg)
+    except Exception as exc:
+        raise EncodeError(f"{name} failed for {reg!r}: {exc!r}") from exc
     if not isinstance(key, str):
-        raise EncodeError(f"publish_key must return a str, it gave {key!r} for {reg!r}")
+        raise EncodeError(f"{name} must return a str, it gave {key!r} for {reg!r}")
     return key
 
 

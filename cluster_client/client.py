@@ -172,7 +172,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 except BaseException as exc:
                     body_error = exc
                 finally:
-                    await self.aclose()
+                    await self._close()
                 tasks.cancel_scope.cancel()
         finally:
             if body_error is not None:  # here, so that an outer cancellation can't swallow it
@@ -199,8 +199,12 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             Shielded, and limited to ``drain_timeout`` and some seconds for the
             real client's own close.
         """
+        self._check_process()
         if self.state is ClientState.NEW:
             raise ClientClosedError(f"{self!r} was never opened")
+        await self._close()
+
+    async def _close(self) -> None:
         self._stopping = True
         if self.state is ClientState.ELECTING:
             self._scope.cancel()  # also a real client that is just starting

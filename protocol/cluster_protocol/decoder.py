@@ -37,7 +37,7 @@ class FrameDecoder:
     is lost there is no way to find the next header.
 
     Attributes:
-        limits: May be replaced at any time; holds from the next header on.
+        limits: May be replaced at any time; holds for every frame that is not complete yet.
     """
 
     def __init__(self, limits: FrameLimits = DEFAULT_LIMITS) -> None:
