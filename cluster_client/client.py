@@ -195,6 +195,10 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
         Happens by itself at the end of ``async with``. May be repeated.
 
+        Raises:
+            ClientClosedError: If the client was never opened.
+            ForkedClientError: In a forked child: it is the parent's to close.
+
         Cancellation:
             Shielded, and limited to ``drain_timeout`` and some seconds for the
             real client's own close.
