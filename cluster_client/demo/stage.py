@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,6 +17,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 NAMES: Final = ("A", "B", "C", "D")
 _MAX_LINE: Final = 65536
 
+ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
@@ -180,6 +181,32 @@ class Stage:
         return actor
 
 
+async def in_parallel(
+    items: Iterable[ItemT], function: Callable[[ItemT], Awaitable[ResultT]]
+) -> list[ResultT]:
+    """Do the same with several items at once; returns the results in their order.
+
+    Raises:
+        DemoError: If it failed with one of them.
+    """
+    results: dict[int, ResultT] = {}
+    errors: list[DemoError] = []
+
+    async def do(index: int, item: ItemT) -> None:
+        try:
+            results[index] = await function(item)
+        except DemoError as exc:
+            errors.append(exc)
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for index, item in enumerate(items):
+            tasks.start_soon(do, index, item)
+    if errors:
+        raise errors[0]
+    return [results[index] for index in sorted(results)]
+
+
 async def gather(
     actors: Sequence[Actor], function: Callable[[Actor], Awaitable[ResultT]]
 ) -> dict[str, ResultT]:
@@ -188,19 +215,5 @@ async def gather(
     Raises:
         DemoError: If it failed with one of them.
     """
-    results: dict[str, ResultT] = {}
-    errors: list[DemoError] = []
-
-    async def do(actor: Actor) -> None:
-        try:
-            results[actor.name] = await function(actor)
-        except DemoError as exc:
-            errors.append(exc)
-            tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        for actor in actors:
-            tasks.start_soon(do, actor)
-    if errors:
-        raise errors[0]
-    return results
+    results = await in_parallel(actors, function)
+    return {actor.name: result for actor, result in zip(actors, results, strict=True)}

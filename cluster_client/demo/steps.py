@@ -9,10 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import anyio
-
 from cluster_client.demo.evidence import audit, open_handles
-from cluster_client.demo.stage import NAMES, Actor, DemoError, Stage, gather
+from cluster_client.demo.stage import NAMES, Actor, DemoError, Stage, gather, in_parallel
 
 _WIDTH: Final = 16
 """Calls that every process keeps in flight."""
@@ -50,22 +48,7 @@ async def election(stage: Stage) -> Finding:
     """Start four processes at once; one of them must win the port."""
     if (trouble := port_trouble(stage.port)) is not None:
         raise DemoError(f"port {stage.port}: {trouble}; choose another one with --port")
-    async with anyio.create_task_group() as tasks:
-        started: dict[str, Actor] = {}
-        errors: list[DemoError] = []
-
-        async def start(name: str) -> None:
-            try:
-                started[name] = await stage.start(name)
-            except DemoError as exc:
-                errors.append(exc)
-                tasks.cancel_scope.cancel()
-
-        for name in NAMES:
-            tasks.start_soon(start, name)
-    if errors:
-        raise errors[0]
-    stage.actors = [started[name] for name in NAMES]
+    stage.actors = await in_parallel(NAMES, stage.start)
     await _ask_who_leads(stage)
     roles = _roles(stage)
     return Finding({actor.name: f"{actor.pid} {roles[actor.name]}" for actor in stage.actors})
