@@ -32,7 +32,9 @@ from cluster_protocol import (
 )
 from cluster_protocol.codecs import Codec
 
-_REGISTRATION_ID: Final = 1
+_REGISTRATION_ID: Final = 0x0A
+"""A line feed on the wire: it makes an HTTP server, say, take the header for a whole line and
+answer at once, instead of waiting for more in silence."""
 _MILLISECONDS: Final = 1000
 
 
