@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.abc
 from rich.console import Console
 
 from cluster_client.demo.screen import Screen
@@ -32,11 +34,38 @@ def run_demo(
         backend: ``"asyncio"`` or ``"trio"``, for all processes.
         console: Where to show it.
         steps: What to show.
+
+    Raises:
+        KeyboardInterrupt: If SIGINT or SIGTERM ended it; its processes are gone then.
     """
     port = _free_port() if port is None else port
     with tempfile.TemporaryDirectory(prefix="cluster-client-demo-") as folder:
         show = partial(_show, Screen(console), port, Path(folder), backend, steps)
-        return anyio.run(show, backend=backend)
+        worked = anyio.run(_until_interrupted, show, backend=backend)
+    if worked is None:
+        raise KeyboardInterrupt
+    return worked
+
+
+async def _until_interrupted(show: Callable[[], Awaitable[bool]]) -> bool | None:
+    """Return what *show* returns; ``None`` if a signal came first."""
+    worked: bool | None = None
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_cancel_on_signal, tasks.cancel_scope)
+        worked = await show()
+        tasks.cancel_scope.cancel()
+    return worked
+
+
+async def _cancel_on_signal(
+    scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]
+) -> None:
+    # Python's KeyboardInterrupt could strike anywhere, and leave a traceback of any length.
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+            return
 
 
 async def _show(
