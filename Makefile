@@ -1,0 +1,70 @@
+# Nothing but make and Python 3.11 or newer is needed: `make demo` or `make test` in a fresh clone.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST ?= pytest
+ARGS   ?=
+
+# Coverage of the processes that the tests start: see "Measuring subprocesses" in its manual.
+COVERAGE_ENV = COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo venv install test lint types check clean
+
+help:
+	@echo "make demo     four processes share one database client, and survive their leader's death"
+	@echo "make test     the whole suite, with coverage; ARGS='-k name' goes to pytest"
+	@echo "make lint     ruff"
+	@echo "make types    mypy and pyright"
+	@echo "make check    lint, types and test"
+	@echo "make install  $(VENV) with all that is needed for development"
+	@echo "make clean    remove $(VENV) and everything that was generated"
+
+demo: $(VENV)/.demo
+	@$(BIN)/cluster-client demo $(ARGS)
+
+venv: $(BIN)/python
+install: $(VENV)/.dev
+
+test: $(VENV)/.dev
+	@rm -f .coverage .coverage.*
+	@$(COVERAGE_ENV) $(BIN)/python -W error -m coverage run -m $(PYTEST) $(ARGS)
+	@$(COVERAGE_ENV) $(BIN)/python -m coverage combine --quiet
+	@$(COVERAGE_ENV) $(BIN)/python -m coverage report
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/it" >&2; exit 1; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The stamps say for which pyproject.toml the virtual environment was made.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "installing cluster-client and what the demo needs"
+	@$(PIP) install -e '.[cli,trio]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "installing cluster-client and the tools for development"
+	@$(PIP) install --upgrade 'pip>=25.1'  # the first that knows --group
+	@$(PIP) install -e '.[cli,trio]' --group dev
+	@touch $@ $(VENV)/.demo
