@@ -31,15 +31,18 @@ class Backoff:
     def reset(self) -> None:
         self._next = self._first
 
-    async def pause(self) -> None:
+    async def pause(self, *, less: float = 0.0) -> None:
         """Sleep, longer each time.
+
+        Args:
+            less: Seconds since the last attempt that count as slept.
 
         Cancellation:
             Safe.
         """
         seconds = self._next * random.uniform(0.5, 1.0)  # noqa: S311
         self._next = min(self._next * 2, self._longest)
-        await anyio.sleep(seconds)
+        await anyio.sleep(max(0.0, seconds - less))
 
 
 class Campaign:

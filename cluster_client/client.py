@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -252,10 +253,11 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 place = await campaign.run(deadline if first else Deadline.never(), first=first)
                 begin = _clock.now()
                 await self._take_part(place)
-                if _clock.now() - begin > _STABLE_SESSION:
+                lasted = _clock.now() - begin
+                if lasted > _STABLE_SESSION:
                     backoff.reset()
                 elif not self._stopping:
-                    await backoff.pause()
+                    await backoff.pause(less=lasted)
             except (ElectionError, StartError) as exc:
                 error = exc.error if isinstance(exc, StartError) else exc
                 if first:
@@ -276,8 +278,17 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         else:
             log = self._log.bind(role="leader", epoch=place.epoch)
             self._role = Leader(place, self._spec, events, log)
+        limit = self._spec.options.max_wait_time
         try:
-            await self._role.run()
+            with anyio.move_on_after(limit) as self._start_scope:
+                await self._role.run()
+            if self._start_scope.cancelled_caught:
+                raise LeaderUnavailableError(
+                    self._spec.options.name,
+                    self._spec.options.port,
+                    limit,
+                    f"{self._spec.cls.__qualname__} is still starting, in this process",
+                )
         finally:
             self._role = None
             self._session = None
@@ -289,6 +300,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         role = self._role
         assert role is not None  # noqa: S101 - it is who tells
         self._session = role
+        self._start_scope.deadline = math.inf
         self._machine.to(ClientState.LEADING if role.is_leader else ClientState.FOLLOWING)
         self._announce_change()
         self._opened.set()

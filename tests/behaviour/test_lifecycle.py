@@ -200,6 +200,19 @@ async def test_opening_can_be_cancelled_while_the_real_client_starts(port: int) 
         assert client.is_leader
 
 
+async def test_a_real_client_that_hangs_while_starting_is_given_up(port: int) -> None:
+    starting = anyio.Event()
+    builder = cluster(SlowToFail, port=port, max_wait_time=scaled(0.1))
+    with pytest.raises(
+        LeaderUnavailableError, match="SlowToFail is still starting, in this process"
+    ):
+        async with builder.create(starting, anyio.Event()):
+            raise AssertionError("opened")
+    assert starting.is_set()
+    async with cluster(Registry, port=port).create(Upstream()) as client:  # the port is free
+        assert client.is_leader
+
+
 async def test_is_leader_true_must_win(upstream: Upstream, port: int) -> None:
     async with registry_client(upstream, port, is_leader=True) as leader:
         assert leader.is_leader
