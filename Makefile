@@ -9,13 +9,14 @@ PYTEST ?= pytest
 ARGS   ?=
 
 # Coverage of the processes that the tests start: see "Measuring subprocesses" in its manual.
-COVERAGE_ENV = COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
+COVERAGE_ENV = COVERAGE_FILE="$(CURDIR)/.coverage" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo venv install test lint types check clean
 
 help:
-	@echo "make demo     four processes share one database client, and survive their leader's death"
+	@echo "make demo     four processes share one database client, and survive their leader's death;"
+	@echo "              ARGS='--port 7800 --backend trio' goes to it"
 	@echo "make test     the whole suite, with coverage; ARGS='-k name' goes to pytest"
 	@echo "make lint     ruff"
 	@echo "make types    mypy and pyright"
@@ -55,7 +56,7 @@ clean:
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/it" >&2; exit 1; }
 	@echo "creating $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # The stamps say for which pyproject.toml the virtual environment was made.
 $(VENV)/.demo: pyproject.toml | $(BIN)/python

@@ -125,7 +125,7 @@ def _check_votes(stage: Stage, killed: Actor) -> str:
     found = audit(stage.folder, alive=[actor.name for actor in stage.actors], killed=killed.name)
     if found.problems:
         raise DemoError("; ".join(found.problems))
-    unheard = f" ({found.unheard} more {killed.name} never heard of)" if found.unheard else ""
+    unheard = f" ({found.unheard} unheard by {killed.name})" if found.unheard else ""
     return f"votes: {found.told:,} confirmed and counted, 0 lost, 0 doubled{unheard}"
 
 
