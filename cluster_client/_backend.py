@@ -7,6 +7,7 @@ behind the same two interfaces.
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251
 import contextlib
 import errno
 import socket
@@ -16,8 +17,7 @@ from typing import Final, Protocol
 
 import anyio
 import anyio.abc
-import anyio.lowlevel
-import sniffio
+from anyio.lowlevel import current_token
 
 from cluster_client import _fork
 
@@ -127,8 +127,10 @@ class SocketListener:
                 connection, _ = self._socket.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 continue  # another handle was faster, or the peer has gone again
-            connection.setblocking(False)
-            return StreamTransport(await anyio.abc.SocketStream.from_socket(connection))
+            try:
+                return StreamTransport(await anyio.abc.SocketStream.from_socket(connection))
+            except (OSError, ValueError):  # the peer reset it before we came to accept it
+                connection.close()
 
     def duplicate(self) -> SocketListener:
         return SocketListener(self._socket.dup())
@@ -178,10 +180,11 @@ async def connect(port: int) -> Transport | None:
     except OSError:
         return None
     sock = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-    if sock.getsockname() == sock.getpeername():
-        await anyio.aclose_forcefully(stream)
-        return None
-    return StreamTransport(stream)
+    with contextlib.suppress(OSError):  # the peer died in this very moment
+        if sock.getsockname() != sock.getpeername():
+            return StreamTransport(stream)
+    await anyio.aclose_forcefully(stream)
+    return None
 
 
 def event_loop_waker() -> Callable[[Callable[[], object]], None]:
@@ -190,27 +193,25 @@ def event_loop_waker() -> Callable[[Callable[[], object]], None]:
     It may be called from any thread and never blocks. Once the loop has ended
     it does nothing: there is nobody left to be told.
     """
-    if sniffio.current_async_library() == "trio":
-        import trio  # noqa: PLC0415, TID251 - optional dependency
+    loop = current_token().native_token
+    if isinstance(loop, asyncio.AbstractEventLoop):
 
-        token = trio.lowlevel.current_trio_token()
-
-        def wake_trio(function: Callable[[], object]) -> None:
+        def wake_asyncio(function: Callable[[], object]) -> None:
             try:
-                token.run_sync_soon(function)
-            except trio.RunFinishedError:
+                loop.call_soon_threadsafe(function)
+            except RuntimeError:  # the loop is closed
                 return
 
-        return wake_trio
+        return wake_asyncio
 
-    import asyncio  # noqa: PLC0415, TID251
+    import trio  # noqa: PLC0415, TID251 - an optional dependency
 
-    loop = asyncio.get_running_loop()
+    token = trio.lowlevel.current_trio_token()
 
-    def wake_asyncio(function: Callable[[], object]) -> None:
+    def wake_trio(function: Callable[[], object]) -> None:
         try:
-            loop.call_soon_threadsafe(function)
-        except RuntimeError:  # the loop is closed
+            token.run_sync_soon(function)
+        except trio.RunFinishedError:
             return
 
-    return wake_asyncio
+    return wake_trio
