@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 import structlog
+
 from support.ports import free_port
 from support.times import LIMIT
 
