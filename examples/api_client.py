@@ -5,7 +5,6 @@
 Start it in several terminals: the first one leads; stop it, and another one does.
 """
 
-# ruff: noqa: RUF012 - the base class declares them as ClassVar
 from __future__ import annotations
 
 from functools import partial
