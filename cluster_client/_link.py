@@ -34,6 +34,9 @@ from cluster_protocol import (
 HIGH_WATER: Final = 1 << 20
 """Bytes waiting to be written above which callers wait, and a leader stops reading."""
 
+_LARGEST_ID: Final = 2**63 - 1
+"""Towards our peers. No id comes again on a link, so no late answer can meet another call."""
+
 _CLOSE_GRACE: Final = 1.0
 _MILLISECONDS: Final = 1000
 _MAX_TIMEOUT_MS: Final = 2**31 - 1
@@ -73,6 +76,7 @@ class Link:
         self._machine = StateMachine(LinkState.OPEN, LINK_TRANSITIONS)
         self._pending: dict[int, ReplyHandler] = {}
         self._next_id = 1
+        self._largest_id = MAX_REQUEST_ID if agreement is None else _LARGEST_ID
         self._outgoing: deque[bytes] = deque()
         self._backlog = 0
         self._accepted = 0  # bytes given to us to write, ever
@@ -268,8 +272,8 @@ class Link:
     def _new_id(self) -> int:
         while True:
             request_id = self._next_id
-            self._next_id = request_id % MAX_REQUEST_ID + 1
-            if request_id not in self._pending:  # after 2**30 calls one may still be waiting
+            self._next_id = request_id % self._largest_id + 1
+            if request_id not in self._pending:  # a Node peer's come again after 2**30 calls
                 return request_id
 
     def _write_frame(self, frame: Frame) -> None:

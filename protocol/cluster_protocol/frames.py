@@ -18,7 +18,7 @@ HEADER: Final = struct.Struct(">BBHQiII")
 
 HEADER_SIZE: Final = HEADER.size
 MAX_REQUEST_ID: Final = 2**30 - 1
-"""Node keeps its ids below 2**30, so ours stay there too and start again at 1."""
+"""Node keeps its ids below 2**30; towards a Node peer ours stay there, too (SPEC 2.2)."""
 
 _MAX_LENGTH: Final = 2**32 - 1
 _MAX_TIMEOUT: Final = 2**31 - 1
