@@ -35,14 +35,16 @@ class Backoff:
         """Sleep, longer each time.
 
         Args:
-            less: Seconds since the last attempt that count as slept.
+            less: Seconds since the last attempt, which count as slept. If they
+                are enough there is neither a pause nor a longer one next time.
 
         Cancellation:
             Safe.
         """
         seconds = self._next * random.uniform(0.5, 1.0)  # noqa: S311
-        self._next = min(self._next * 2, self._longest)
-        await anyio.sleep(max(0.0, seconds - less))
+        if less < seconds:
+            self._next = min(self._next * 2, self._longest)
+            await anyio.sleep(seconds - less)
 
 
 class Campaign:
