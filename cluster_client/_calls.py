@@ -134,6 +134,23 @@ class CallExecutor:
     def running(self) -> int:
         return len(self._running)
 
+    def admit(self) -> anyio.CancelScope:
+        """Count a call as running from now on, and return what cancels it.
+
+        From when it has arrived, and not from when its task gets its turn:
+        else the end of leadership could slip in between, and lose it. To be
+        followed by `execute` or `dismiss`, whichever comes of it.
+        """
+        scope = anyio.CancelScope()
+        self._running.add(scope)
+        return scope
+
+    def dismiss(self, scope: anyio.CancelScope) -> None:
+        """Count an admitted call no longer."""
+        self._running.discard(scope)
+        if not self._running:
+            self._idle.set()
+
     async def execute(
         self,
         target: str,
@@ -150,8 +167,22 @@ class CallExecutor:
             arguments: Its arguments, which are the method's to keep.
             codec: For the result.
             deadline: When the caller gives up. A call that comes too late is not run.
-            scope: Cancels the method. A method in a thread goes on; its result is dropped.
+            scope: From `admit`. It cancels the method; one in a thread goes on, and its result is
+                dropped.
         """
+        try:
+            return await self._execute(target, arguments, codec, deadline, scope)
+        finally:
+            self.dismiss(scope)
+
+    async def _execute(
+        self,
+        target: str,
+        arguments: Arguments,
+        codec: Codec,
+        deadline: Deadline,
+        scope: anyio.CancelScope,
+    ) -> Outcome | None:
         if self.refusing:
             return self.failed(RefusedError(target, "leadership ends"), codec, refused=True)
         if target not in self._table.by_target:
@@ -166,15 +197,9 @@ class CallExecutor:
         if deadline.passed:
             return None
         scope.deadline = min(scope.deadline, anyio.current_time() + deadline.remaining)
-        self._running.add(scope)
-        try:
-            with scope:
-                return await self._run(target, arguments, codec)
-            return None
-        finally:
-            self._running.discard(scope)
-            if not self._running:
-                self._idle.set()
+        with scope:
+            return await self._run(target, arguments, codec)
+        return None
 
     async def drain(self, limit: float) -> bool:
         """Wait until no call is running; tells whether that came about in time."""

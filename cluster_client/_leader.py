@@ -9,7 +9,7 @@ import anyio
 import anyio.abc
 
 from cluster_client import _exceptions
-from cluster_client._calls import CallExecutor, CallRequest, unpack_arguments
+from cluster_client._calls import Arguments, CallExecutor, CallRequest, unpack_arguments
 from cluster_client._clock import Deadline
 from cluster_client._hub import SubscriptionHub
 from cluster_client._link import Link
@@ -58,9 +58,9 @@ class Leader:
             spec.cls, spec.args, spec.kwargs, threads=spec.options.threads, log=log
         )
         self._calls = CallExecutor(self._real, spec.table, log)
-        self._hub: SubscriptionHub | None = None
         self._peers: set[Peer] = set()
-        self._connections: anyio.abc.TaskGroup | None = None
+        self._hub: SubscriptionHub  # once the real client is open
+        self._connections: anyio.abc.TaskGroup  # while `run` runs
         self._ending = False
 
     @property
@@ -161,11 +161,9 @@ class Leader:
     # ------------------------------------------------------------ followers
 
     def _adopt(self, arrival: Arrival) -> None:
-        assert self._connections is not None  # noqa: S101 - the seat is open only meanwhile
         self._connections.start_soon(self._serve_follower, arrival)
 
     async def _serve_follower(self, arrival: Arrival) -> None:
-        assert self._hub is not None  # noqa: S101
         try:
             agreement, codec = self._agree(arrival)
         except RemoteProtocolError as exc:
@@ -179,14 +177,12 @@ class Leader:
             log=self._log,
             wait_for_reader=True,
         )
-        connections = self._connections
-        assert connections is not None  # noqa: S101
         peer = Peer(
             link,
             codec,
             calls=self._calls,
             hub=self._hub,
-            tasks=connections,
+            tasks=self._connections,
             options=self._spec.options,
             log=self._log,
         )
@@ -219,8 +215,6 @@ class Leader:
 
     async def _refuse_followers(self, error: Exception) -> None:
         """Tell all followers that wait why there is nothing to follow (SPEC 3.1)."""
-        assert self._connections is not None  # noqa: S101
-        refusals = self._connections
 
         async def refuse(arrival: Arrival) -> None:
             try:
@@ -236,7 +230,7 @@ class Leader:
                 await arrival.transport.aclose()
 
         with anyio.move_on_after(_FAREWELL):
-            await self._seat.answer_everybody(refusals, refuse)
+            await self._seat.answer_everybody(self._connections, refuse)
 
     async def _dismiss_followers(self) -> None:
         """Write what is left to every follower, and wait until it has gone."""
@@ -253,15 +247,15 @@ class Leader:
         data = request.encode(self.codec)
         if self._ending:
             raise LinkClosedError("leadership ends", sent=False)
-        deadline = Deadline.after(request.timeout)
-        scope = anyio.CancelScope()
         # Decoded again: the real client must not get the caller's own objects.
+        arguments = unpack_arguments(self.codec.decode(data))
+        deadline = Deadline.after(request.timeout)
         outcome = await self._calls.execute(
             request.method.target,
-            unpack_arguments(self.codec.decode(data)),
+            arguments,
             codec=self.codec,
             deadline=deadline,
-            scope=scope,
+            scope=self._calls.admit(),
         )
         if outcome is not None:
             return outcome.unwrap(self.codec)
@@ -273,24 +267,28 @@ class Leader:
         """See `Session.call_oneway`."""
         del unsent_until
         arguments = unpack_arguments(self.codec.decode(request.encode(self.codec)))
-        if self._ending or self._connections is None:
+        if self._ending:
             raise LinkClosedError("leadership ends", sent=False)
-        self._connections.start_soon(self._execute_oneway, request.method.target, arguments)
+        self._connections.start_soon(
+            self._execute_oneway, request.method.target, arguments, self._calls.admit()
+        )
 
-    async def _execute_oneway(self, target: str, arguments: Any) -> None:
+    async def _execute_oneway(
+        self, target: str, arguments: Arguments, scope: anyio.CancelScope
+    ) -> None:
         outcome = await self._calls.execute(
             target,
             arguments,
             codec=self.codec,
             deadline=Deadline.never(),
-            scope=anyio.CancelScope(),
+            scope=scope,
         )
         if outcome is not None and not outcome.success:
             self._log.warning("oneway_call_failed", method=target)
 
     async def subscribe(self, registration: Registration) -> None:
         """See `Session.subscribe`."""
-        if self._hub is None or self._ending:
+        if self._ending:
             raise LinkClosedError("leadership ends", sent=False)
         upstream = self._hub.add(registration, registration.key, self)
         limit = self._spec.options.response_timeout
@@ -301,8 +299,7 @@ class Leader:
 
     def unsubscribe(self, registration: Registration) -> None:
         """See `Session.unsubscribe`."""
-        if self._hub is not None:
-            self._hub.remove(registration, self)
+        self._hub.remove(registration, self)
 
     def deliver(self, key: str, data: bytes) -> None:
         """Take a value for the leader's own client; see `Subscriber`."""

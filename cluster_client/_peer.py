@@ -132,7 +132,7 @@ class Peer:
         if frame.request_id in self._scopes:
             raise RemoteProtocolError(f"request id {frame.request_id} is still in use")
         # Here and not in the task: a cancellation may be the very next frame.
-        scope = self._scopes[frame.request_id] = anyio.CancelScope()
+        scope = self._scopes[frame.request_id] = self._calls.admit()
         self._tasks.start_soon(self._serve_call, frame, message, scope)
 
     async def _serve_call(self, frame: Frame, message: Invoke, scope: anyio.CancelScope) -> None:
@@ -145,6 +145,7 @@ class Peer:
             # The frame was whole, so only this call is broken and not the link.
             outcome = self._calls.failed(exc, self.codec)
         finally:
+            self._calls.dismiss(scope)
             del self._scopes[frame.request_id]
         if outcome is not None:
             self._respond(frame.request_id, message, outcome)

@@ -58,7 +58,7 @@ _MISSING: Final[Any] = object()
 
 
 class _Change:
-    """The next change of session, for those that wait for one."""
+    """A session, an error or the end, for those that wait for a session."""
 
     def __init__(self) -> None:
         self.event = anyio.Event()
@@ -294,7 +294,6 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             self._session = None
             if self.state is not ClientState.ELECTING:
                 self._machine.to(ClientState.ELECTING)
-            self._announce_change()
 
     def _on_ready(self) -> None:
         role = self._role
@@ -315,7 +314,6 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         leading = self.state is ClientState.LEADING
         self._session = None
         self._machine.to(ClientState.HANDING_OVER if leading else ClientState.DRAINING)
-        self._announce_change()
 
     def _announce_change(self, error: Exception | None = None) -> None:
         """Wake the calls that wait for a session; with an error, let them fail with it."""
@@ -338,11 +336,11 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             ClientClosedError: If the client is closed meanwhile.
             Exception: What an election failed with meanwhile.
         """
+        begin = _clock.now()
         while (session := self._session) is None or session is other_than:
             if self.state is ClientState.CLOSED:
                 raise ClientClosedError(f"{self!r} is closed")
             change = self._change
-            begin = _clock.now()
             with anyio.move_on_after(deadline.remaining):
                 await change.event.wait()
             if change.error is not None:
@@ -353,7 +351,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                     options.name,
                     options.port,
                     _clock.now() - begin,
-                    f"the client has been {self.state.value} for so long",
+                    f"the client is {self.state.value} and has found none",
                 )
         return session
 
