@@ -16,6 +16,7 @@ LETTER: Final = 0x41
 """The character that the load votes for."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
+_PROC: Final = Path("/proc")
 
 
 def database_client_class() -> type[Any]:
@@ -60,13 +61,12 @@ class Handles:
 
 def open_handles(file: Path) -> Handles | None:
     """Find the handles on *file* in all processes of the machine; ``None`` without ``/proc``."""
-    proc = Path("/proc")
-    if not (proc / "self" / "fd").is_dir():
+    if not (_PROC / "self" / "fd").is_dir():
         return None
     wanted = str(file.resolve())
     pids: list[int] = []
     seen = hidden = 0
-    for process in proc.iterdir():
+    for process in _PROC.iterdir():
         if not process.name.isdecimal():
             continue
         try:

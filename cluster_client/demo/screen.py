@@ -33,10 +33,11 @@ class Screen:
         self._begin = time.monotonic()
         unicode = console.encoding.lower().startswith("utf")
         self._done, self._failed = ("✓", "✗") if unicode else ("ok", "FAILED")
+        self._spinner = "dots" if unicode else "line"
 
     def open(self, *, port: int, backend: str) -> None:
         """Say what is to come."""
-        title = f"four processes share one SQLite client · port {port} · {backend}"
+        title = f"four processes share one SQLite client (port {port}, {backend})"
         self._console.print(Rule(title, style="dim"))
 
     @contextmanager
@@ -49,7 +50,7 @@ class Screen:
         begin = time.monotonic()
         findings: list[Finding] = []
         try:
-            with self._console.status(step.title):
+            with self._console.status(step.title, spinner=self._spinner):
                 yield findings
         except DemoError as exc:
             self._headline(self._failed, "bold red", step.title, time.monotonic() - begin)

@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-
-import anyio
-import anyio.abc
-import pytest
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from api_client import CharactersAPI
 from cluster_client import cluster
 from sharing import OMEGA
+from support.programs import Program, program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-class Example:
-    """A running example."""
-
-    def __init__(self, process: anyio.abc.Process) -> None:
-        assert process.stdout is not None
-        self.pid = process.pid
-        self._process = process
-        self._lines = BufferedByteReceiveStream(process.stdout)
-        self._output: list[str] = []
-
-    async def line(self, pattern: str) -> re.Match[str]:
-        """Read until a line matches."""
-        while True:
-            try:
-                line = (await self._lines.receive_until(b"\n", 10_000)).decode()
-            except anyio.IncompleteRead:
-                raise AssertionError(f"no {pattern!r} in {self._output}") from None
-            self._output.append(line)
-            if found := re.search(pattern, line):
-                return found
-
-    async def interrupt(self) -> int:
-        """Press Ctrl-C; returns the exit code."""
-        self._process.send_signal(signal.SIGINT)
-        return await self.end()
-
-    async def end(self) -> int:
-        """Wait until the process has ended by itself; returns the exit code."""
-        with pytest.raises(AssertionError):
-            await self.line("Traceback")
-        return await self._process.wait()
-
-
-@asynccontextmanager
-async def example(name: str, *, port: int, file: Path, backend: str) -> AsyncGenerator[Example]:
+def example(
+    name: str, *, port: int, file: Path, backend: str
+) -> AbstractAsyncContextManager[Program]:
     """Run an example for the time of a block."""
-    arguments = ["--port", str(port), "--file", str(file), "--backend", backend]
-    process = await anyio.open_process(
-        [sys.executable, "-u", "-W", "error", str(EXAMPLES / name), *arguments],
-        env={**os.environ, "PYTHONUTF8": "1"},
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield Example(process)
-    finally:
-        with anyio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.kill()
-            await process.aclose()
+    arguments = ["--port", port, "--file", file, "--backend", backend]
+    return program(EXAMPLES / name, *arguments)
 
 
 async def test_leader_and_follower_share_one_database(
