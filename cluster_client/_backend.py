@@ -85,7 +85,7 @@ class StreamTransport:
         self._socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
         # Small frames in both directions: Nagle's algorithm would hold them back.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _fork.protect(self._socket)
+        self._protection = _fork.protect(self._socket)
 
     async def receive(self) -> bytes:
         try:
@@ -105,7 +105,7 @@ class StreamTransport:
             await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        _fork.release(self._socket)
+        _fork.release(self._protection)
         # force=True: the orderly close would wait for a peer that does not read.
         with anyio.CancelScope(shield=True):
             await anyio.aclose_forcefully(self._stream)
@@ -116,7 +116,7 @@ class SocketListener:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        _fork.protect(sock)
+        self._protection = _fork.protect(sock)
 
     async def accept(self) -> Transport:
         while True:
@@ -137,7 +137,7 @@ class SocketListener:
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:
-            _fork.release(self._socket)
+            _fork.release(self._protection)
             anyio.notify_closing(self._socket)
             self._socket.close()
 

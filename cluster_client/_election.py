@@ -170,7 +170,7 @@ async def _register(
                     if isinstance(answer, RegistrationPending):
                         sighting.pid, sighting.channels = answer.pid, answer.channels
                         sighting.reason = (
-                            "the leader's real client is still starting"
+                            "its leader is just starting, or handing over"
                             if answer.starting
                             else "the process on the port does not serve it"
                         )

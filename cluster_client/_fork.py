@@ -13,7 +13,7 @@ import os
 import socket
 from typing import Final, Protocol
 
-_descriptors: Final[set[int]] = set()
+_protections: Final[set[Protection]] = set()
 _generation = 0
 
 
@@ -21,14 +21,36 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-def protect(sock: HasFileno) -> None:
-    """Replace the socket's descriptor in every child forked from now on."""
-    _descriptors.add(sock.fileno())
+class Protection:
+    """A socket that no child is to keep, from `protect` to `release`.
+
+    The number alone would not do: an event loop closes a lost connection by
+    itself, and then the number may be somebody else's before we hear of it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._inode = os.fstat(descriptor).st_ino
+
+    def replace_with(self, substitute: int) -> None:
+        """Replace the descriptor if it is still the socket."""
+        try:
+            if os.fstat(self._descriptor).st_ino == self._inode:
+                os.dup2(substitute, self._descriptor, inheritable=False)
+        except OSError:
+            return  # closed in the meantime: nothing is inherited
 
 
-def release(sock: HasFileno) -> None:
-    """Forget the socket; to be called right before it is closed."""
-    _descriptors.discard(sock.fileno())
+def protect(sock: HasFileno) -> Protection:
+    """Replace the socket's descriptor in every child forked until `release`."""
+    protection = Protection(sock.fileno())
+    _protections.add(protection)
+    return protection
+
+
+def release(protection: Protection) -> None:
+    """Forget the socket, which is about to be closed; may be repeated."""
+    _protections.discard(protection)
 
 
 def generation() -> int:
@@ -42,13 +64,12 @@ def generation() -> int:
 def _in_child() -> None:
     global _generation  # noqa: PLW0603 - one process, one number
     _generation += 1
-    if not _descriptors:
-        return
-    # An unconnected socket: whatever the inherited event loop tries with it fails at once.
-    with socket.socket() as substitute:
-        for descriptor in _descriptors:
-            os.dup2(substitute.fileno(), descriptor, inheritable=False)
-    _descriptors.clear()
+    if _protections:
+        # An unconnected socket: whatever the inherited event loop tries with it fails at once.
+        with socket.socket() as substitute:
+            for protection in _protections:
+                protection.replace_with(substitute.fileno())
+        _protections.clear()
 
 
 if hasattr(os, "register_at_fork"):
