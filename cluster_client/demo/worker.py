@@ -26,8 +26,11 @@ from cluster_client.demo.evidence import LETTER, Ledger, database_client_class
 SUBJECT: Final = {"code_point": 0x3A9}
 """What is subscribed to; the load votes for another character."""
 
-_ROUND: Final = 100
+_MANY: Final = 100
 """Answers after which the load counts as running, and as running again."""
+
+_FEW: Final = 20
+"""Answers that suffice if they took longer than a second."""
 
 _VOTE_TIMEOUT: Final = 10.0
 """Seconds: every vote is synced to a disk that may be slow."""
@@ -64,8 +67,10 @@ class Load:
         self._ledger = ledger
         self._name = name
         self._first_epoch = client.epoch
-        self._answered = 0
-        self._recovered_at: int | None = None
+        self._answers = 0
+        self._round_begin = 0.0
+        self._round_told = False
+        self._recovered = False
         self._stopping = False
         self._ended = anyio.Event()
         self.made = 0
@@ -73,6 +78,7 @@ class Load:
 
     async def run(self, width: int) -> None:
         """Keep *width* calls in flight until `stop`."""
+        self._begin_round()
         async with anyio.create_task_group() as callers:
             for _ in range(width):
                 callers.start_soon(self._call_again_and_again)
@@ -92,19 +98,29 @@ class Load:
                 await self._client.vote_once(vote_id, LETTER)
             except Exception as exc:  # whatever it is, the demo has to show it
                 self.failures.append(f"vote {vote_id}: {exc!r}")
+                say(event="failed", error=self.failures[-1])  # at once: nobody should wait for it
             else:
                 self._ledger.told(vote_id)
                 self._note_answer()
 
     def _note_answer(self) -> None:
-        self._answered += 1
-        if self._answered == _ROUND:
-            say(event="loaded")
-        if self._recovered_at is None and self._client.epoch not in (None, self._first_epoch):
+        self._answers += 1
+        if not self._recovered and self._client.epoch not in (None, self._first_epoch):
             say(event="recovered", at=time.monotonic())
-            self._recovered_at = self._answered
-        elif self._recovered_at is not None and self._answered == self._recovered_at + _ROUND:
-            say(event="loaded_again")
+            self._recovered = True
+            self._begin_round()
+        elif not self._round_told and self._is_round():
+            self._round_told = True
+            say(event="loaded_again" if self._recovered else "loaded")
+
+    def _begin_round(self) -> None:
+        self._answers = 0
+        self._round_begin = time.monotonic()
+        self._round_told = False
+
+    def _is_round(self) -> bool:
+        slow = time.monotonic() - self._round_begin > 1
+        return self._answers >= (_FEW if slow else _MANY)
 
 
 class Worker:

@@ -251,6 +251,8 @@ class TestChecks:
             await load.run(3)
             await load.stop()
         assert load.failures == ["vote A-1: OSError('disk full')"]
+        told = capfd.readouterr().out
+        assert told == """{"event": "failed", "error": "vote A-1: OSError('disk full')"}\n"""
 
 
 class TestAudit:
