@@ -51,8 +51,6 @@ class Follower:
         log: Logger, already bound to the client.
     """
 
-    is_leader: Final = False
-
     def __init__(self, joined: Joined, spec: ClientSpec, events: SessionEvents, log: Any) -> None:
         self._agreement: Agreement = joined.agreement
         self._codec: Codec = spec.codecs[joined.agreement.codec]
@@ -62,6 +60,10 @@ class Follower:
         self._link = Link(joined.transport, joined.decoder, agreement=joined.agreement, log=log)
         self.round_trip: float | None = None
         """Seconds that the last heartbeat took."""
+
+    @property
+    def is_leader(self) -> bool:
+        return False
 
     @property
     def epoch(self) -> str:

@@ -46,8 +46,6 @@ class Leader:
         log: Logger, already bound to the client.
     """
 
-    is_leader: Final = True
-
     def __init__(self, seat: Seat, spec: ClientSpec, events: SessionEvents, log: Any) -> None:
         self.codec: Codec = next(iter(spec.codecs.values()))
         self._seat = seat
@@ -62,6 +60,10 @@ class Leader:
         self._hub: SubscriptionHub  # once the real client is open
         self._connections: anyio.abc.TaskGroup  # while `run` runs
         self._ending = False
+
+    @property
+    def is_leader(self) -> bool:
+        return True
 
     @property
     def epoch(self) -> str:

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 from uuid import UUID
 
 import msgpack
@@ -48,12 +48,11 @@ class MsgpackCodec:
     def encode(self, value: object, /) -> bytes:
         """Return the bytes; see `Codec.encode`."""
         try:
-            packed: bytes = msgpack.packb(value, default=_to_extension)
+            return _packb(value, _to_extension)
         except Exception as exc:  # code of the values runs in there: a tzinfo may raise anything
             culprit = find_unencodable(value, _flaw, _flaw)
             path, reason = culprit or ("value", str(exc))
             raise UnencodableValueError(self.name, path, reason) from exc
-        return packed
 
     def decode(self, data: bytes, /) -> object:
         """Return the value; see `Codec.decode`."""
@@ -114,10 +113,12 @@ def _to_extension(value: object, set_depth: int = 0) -> msgpack.ExtType:
 def _pack_members(members: Iterable[object], set_depth: int) -> bytes:
     if set_depth == _MAX_SET_DEPTH:
         raise ValueError(_SETS_TOO_DEEP)
-    packed: bytes = msgpack.packb(
-        list(members), default=partial(_to_extension, set_depth=set_depth + 1)
-    )
-    return packed
+    return _packb(list(members), partial(_to_extension, set_depth=set_depth + 1))
+
+
+def _packb(value: object, default: Callable[[object], msgpack.ExtType]) -> bytes:
+    # msgpack has no types, and its source seems to say that the result may be None.
+    return cast("bytes", msgpack.packb(value, default=default))
 
 
 def _from_extension(code: int, data: bytes, set_depth: int = 0) -> object:
