@@ -97,7 +97,7 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
             yield self
 
     async def run(
-        self, *, task_status: anyio.abc.TaskStatus[Self] = anyio.TASK_STATUS_IGNORED
+        self, *, task_status: anyio.abc.TaskStatus[APIClientBase[RealT]] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Open the client and keep it open until cancelled or closed; see `Client.run`."""
         async with anyio.create_task_group() as tasks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import ClassVar, Final
+from typing import Final
 
 from cluster_protocol._members import parse_json
 from cluster_protocol.codecs._path import find_unencodable, text_flaw, type_flaw
@@ -18,7 +18,7 @@ class JsonCodec:
     `json.dumps` alone would turn the key ``1`` into ``"1"``.
     """
 
-    name: ClassVar[str] = "json"
+    name: str = "json"
 
     def encode(self, value: object, /) -> bytes:
         """Return JSON text in UTF-8; see `Codec.encode`."""

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 import msgpack
@@ -43,7 +43,7 @@ class MsgpackCodec:
     to 8 levels.
     """
 
-    name: ClassVar[str] = "msgpack"
+    name: str = "msgpack"
 
     def encode(self, value: object, /) -> bytes:
         """Return the bytes; see `Codec.encode`."""
