@@ -1,0 +1,1 @@
+"""The promises of the toolkit, kept by real processes."""

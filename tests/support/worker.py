@@ -1,0 +1,301 @@
+"""The program of a test's process: it has clients, and does with them what the test says.
+
+Its standard input is a socket to the test. Each line that comes is a JSON
+object, ``{"id": 1, "command": "call", "arguments": {…}}``, and is answered by one,
+``{"id": 1, "result": …}`` or ``{"id": 1, "error": {…}}``. Commands overlap. The
+program ends, and closes its clients, with the command ``exit``, with SIGTERM, or
+when the test has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import logging
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final, NoReturn
+
+import anyio
+import anyio.abc
+import structlog
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from cluster_client import Client, cluster
+from database_client import DatabaseClient
+from support.ledger import Ledger
+from support.load import Load
+from support.times import LIMIT
+
+LONGEST_LINE: Final = 1 << 26
+_REAL_CLIENTS: Final[dict[str, type[Any]]] = {"ledger": Ledger, "database": DatabaseClient}
+_NOBODY: Final = 65534
+
+
+class Commands:
+    """What a test can have done; each public method is a command.
+
+    Args:
+        tasks: Runs the clients.
+        backend: Event loop library that the program runs on.
+    """
+
+    def __init__(self, tasks: anyio.abc.TaskGroup, backend: str) -> None:
+        self._tasks = tasks
+        self._backend = backend
+        self._clients: dict[str, Client[Any]] = {}
+        self._loads: dict[str, Load] = {}
+        self._values: dict[str, list[Any]] = {}
+        self._value_came = anyio.Event()
+
+    # -------------------------------------------------------------- clients
+
+    async def open(
+        self,
+        channel: str,
+        real: str,
+        arguments: list[Any],
+        delegates: dict[str, dict[str, Any]],
+        options: dict[str, Any],
+    ) -> None:
+        builder = cluster(_REAL_CLIENTS[real], name=channel, **options)
+        for method, settings in delegates.items():
+            builder.delegate(method, **settings)
+        client = builder.create(*arguments)
+        await self._tasks.start(client.run)
+        self._clients[channel] = client
+
+    async def close(self, channel: str) -> None:
+        await self._clients.pop(channel).aclose()
+
+    async def exit(self) -> None:
+        for channel in list(self._clients):
+            await self.close(channel)
+        self._tasks.cancel_scope.cancel()
+
+    def state(self, channel: str) -> dict[str, Any]:
+        client = self._clients[channel]
+        return {
+            "is_leader": client.is_leader,
+            "epoch": client.epoch,
+            "state": client.state.value,
+            "resent": client.resent_calls,
+        }
+
+    async def call(self, channel: str, method: str, arguments: list[Any]) -> Any:
+        return await self._clients[channel].call(method, *arguments)
+
+    async def publish(self, channel: str, reg: dict[str, Any]) -> None:
+        await self._clients[channel].publish(reg)
+
+    async def subscribe(self, channel: str, reg: dict[str, Any]) -> None:
+        values = self._values[channel] = []
+
+        def listener(value: Any) -> None:
+            values.append(value)
+            came, self._value_came = self._value_came, anyio.Event()
+            came.set()
+
+        await self._clients[channel].subscribe(reg, listener)
+
+    async def values_until(self, channel: str, value: Any) -> list[Any]:
+        """Wait until *value* is the last one that the listener got; returns all that it got."""
+        values = self._values[channel]
+        while not values or values[-1] != value:
+            await self._value_came.wait()
+        return values
+
+    # ----------------------------------------------------------------- load
+
+    def begin_load(self, channel: str, callers: int) -> None:
+        prefix = f"{channel}.{os.getpid()}.{len(self._loads)}"
+        load = self._loads[channel] = Load(self._clients[channel], prefix)
+        self._tasks.start_soon(load.run, callers)
+
+    def load_report(self, channel: str) -> dict[str, Any]:
+        return asdict(self._loads[channel].report())
+
+    async def end_load(self, channel: str) -> dict[str, Any]:
+        return asdict(await self._loads[channel].end())
+
+    async def first_answer_of(self, channel: str, leader: int) -> float:
+        return await self._loads[channel].first_answer_of(leader)
+
+    async def first_answer_since(self, channel: str, moment: float) -> tuple[int, float]:
+        return await self._loads[channel].first_answer_since(moment)
+
+    # ------------------------------------------------------- other processes
+
+    async def fork(self, channel: str, port: int) -> dict[str, Any]:
+        """Fork a child that tries to use what it has inherited, tells, and lives on.
+
+        Returns:
+            Its pid, what each use of the client raised, and how many sockets it has that are
+            bound or connected to *port*.
+        """
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: that's the test
+            pid = os.fork()
+        if pid == 0:
+            _live_as_child(self._clients[channel], self._backend, port, writing)
+        os.close(writing)
+        await anyio.wait_readable(reading)
+        with os.fdopen(reading) as pipe:
+            return {"pid": pid, **json.loads(pipe.readline())}
+
+    def start_subprocess(self) -> int:
+        """Start another program that inherits whatever is inheritable, and lives on."""
+        program = f"import signal; signal.alarm({int(LIMIT)}); signal.pause()"
+        # Not waited for: it outlives this process.
+        return subprocess.Popen([sys.executable, "-c", program], close_fds=False).pid
+
+    def become_nobody(self) -> None:
+        """Give up the privileges of root, if this process has any."""
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(_NOBODY)
+            os.setuid(_NOBODY)
+
+
+def _live_as_child(client: Client[Any], backend: str, port: int, writing: int) -> NoReturn:
+    """The child's life: it never returns to the event loop that it was copied with."""
+    signal.alarm(int(LIMIT))  # should the test be gone
+    try:
+        sockets = sum(1 for ports in _ports_of_sockets() if port in ports)
+        outcomes: dict[str, str] = {}
+        # A thread, as here the copied event loop still counts as the running one.
+        thread = threading.Thread(
+            target=anyio.run, args=(_use_inherited, client, outcomes), kwargs={"backend": backend}
+        )
+        thread.start()
+        thread.join()
+        told = json.dumps({"outcomes": outcomes, "sockets": sockets})
+        os.write(writing, told.encode() + b"\n")
+        signal.pause()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _ports_of_sockets() -> Iterator[set[int]]:
+    """Yield both ports of each TCP socket that this process has."""
+    for descriptor in map(int, os.listdir("/dev/fd")):
+        with contextlib.suppress(OSError):  # closed meanwhile: the one that reads the directory
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(descriptor)) as sock:
+                if sock.family == socket.AF_INET:
+                    yield _ports(sock)
+
+
+def _ports(sock: socket.socket) -> set[int]:
+    ports: set[int] = set()
+    for address in (sock.getsockname, sock.getpeername):
+        with contextlib.suppress(OSError):  # not connected
+            ports.add(address()[1])
+    return ports
+
+
+async def _use_inherited(client: Client[Any], outcomes: dict[str, str]) -> None:
+    async def note(name: str, *args: Any) -> None:
+        try:
+            with anyio.fail_after(LIMIT / 10):
+                await getattr(client, name)(*args)
+            outcomes[name] = "nothing"
+        except Exception as exc:
+            outcomes[name] = type(exc).__name__
+
+    reg = {"key": "value"}
+    await note("pid")
+    await note("call", "pid")
+    await note("subscribe", reg, print)
+    await note("unsubscribe", reg)
+    await note("publish", {**reg, "value": 1})
+    await note("aclose")
+
+
+class Conversation:
+    """Takes commands from the test and answers them.
+
+    Args:
+        stream: To the test.
+        commands: Does what it says.
+        tasks: Runs the commands.
+    """
+
+    def __init__(
+        self, stream: anyio.abc.ByteStream, commands: Commands, tasks: anyio.abc.TaskGroup
+    ) -> None:
+        self._stream = stream
+        self._commands = commands
+        self._tasks = tasks
+        self._sending = anyio.Lock()
+
+    async def run(self) -> None:
+        """Converse until the test has gone."""
+        lines = BufferedByteReceiveStream(self._stream)
+        while True:
+            try:
+                line = await lines.receive_until(b"\n", LONGEST_LINE)
+            except (anyio.IncompleteRead, anyio.BrokenResourceError):
+                return
+            self._tasks.start_soon(self._answer, json.loads(line))
+
+    async def _answer(self, request: dict[str, Any]) -> None:
+        answer: dict[str, Any] = {"id": request["id"]}
+        try:
+            result = getattr(self._commands, request["command"])(**request["arguments"])
+            answer["result"] = await result if inspect.isawaitable(result) else result
+        except Exception as exc:
+            answer["error"] = {
+                "type": type(exc).__name__,
+                "arguments": exc.args,
+                "attributes": vars(exc),
+                "traceback": "".join(traceback.format_exception(exc)),
+            }
+        data = json.dumps(answer, default=repr).encode() + b"\n"
+        with anyio.CancelScope(shield=True):  # `exit` is answered, too
+            async with self._sending:
+                await self._stream.send(data)
+
+
+async def main(backend: str) -> None:
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as control:
+        control.setblocking(False)
+        async with (
+            await anyio.abc.UNIXSocketStream.from_socket(control) as stream,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(_end_at_sigterm, tasks.cancel_scope)
+            await Conversation(stream, Commands(tasks, backend), tasks).run()
+            tasks.cancel_scope.cancel()
+
+
+async def _end_at_sigterm(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+if __name__ == "__main__":
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    anyio.run(main, sys.argv[1], backend=sys.argv[1])
