@@ -1,0 +1,162 @@
+"""Keeping a client's subscriptions alive through every leadership (SPEC section 9.4)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import anyio.abc
+
+from cluster_client._campaign import Backoff
+from cluster_client._clock import Deadline
+from cluster_client._delegates import SUBSCRIBE
+from cluster_client._membership import Membership
+from cluster_client._registrations import Reg, Registration, check_registration
+from cluster_client._session import ClientSpec, Session
+from cluster_client._subscriptions import EncodedValue, Feed, Subscription, SubscriptionTable
+from cluster_client.errors import ClientClosedError, ConfigurationError, LinkClosedError
+
+
+class Subscribing:
+    """Has every session send the values of what is subscribed to, and hands them on.
+
+    Args:
+        spec: What the client was made of.
+        membership: Gives the sessions.
+        tasks: Runs what the subscriptions need, as long as the client is open.
+        table: The subscriptions; may be filled already.
+        log: Logger, already bound to the client.
+    """
+
+    def __init__(
+        self,
+        spec: ClientSpec,
+        membership: Membership,
+        tasks: anyio.abc.TaskGroup,
+        table: SubscriptionTable,
+        log: Any,
+    ) -> None:
+        self._spec = spec
+        self._membership = membership
+        self._tasks = tasks
+        self._table = table
+        self._log = log
+
+    def resume(self) -> None:
+        """Ask a new session for everything that is subscribed to."""
+        for subscription in self._table:
+            self._establish_soon(subscription)
+
+    async def add(self, reg: Reg, feed: Feed) -> Subscription:
+        """Give the values of a registration to *feed* from now on.
+
+        Raises:
+            EncodeError: If *reg* is not plain JSON.
+            ConfigurationError: If the real client has no subscribe method.
+            Exception: What the real client raised, or as for a call. Then
+                nothing is subscribed.
+
+        Cancellation:
+            Nothing is subscribed then.
+        """
+        self._spec.table.part(SUBSCRIBE)
+        subscription, is_first = self._table.add(self._registration(reg), feed)
+        if is_first:
+            self._establish_soon(subscription)
+        try:
+            await subscription.settled.wait()
+            if subscription.error is not None:
+                raise subscription.error
+        except BaseException:
+            self.remove(subscription, feed)
+            raise
+        if feed.listener is not None:
+            self._tasks.start_soon(self._consume, feed, feed.listener)
+        return subscription
+
+    def remove(self, subscription: Subscription, feed: Feed) -> None:
+        """Give *feed* no more values; the session is told when that was the last one."""
+        was_last = self._table.remove(subscription, feed, "unsubscribed")
+        if was_last and self._membership.session is not None:
+            self._membership.session.unsubscribe(subscription.registration)
+
+    def remove_listener(self, reg: Reg, listener: Callable[[Any], Any] | None) -> None:
+        """Remove a listener of a registration, or with ``None`` all of them.
+
+        Raises:
+            EncodeError: If *reg* is not plain JSON.
+        """
+        subscription = self._table.get(self._registration(reg))
+        if subscription is not None:
+            for feed in list(subscription.feeds):
+                if listener is None or feed.listener == listener:
+                    self.remove(subscription, feed)
+
+    def last(self, reg: Reg) -> EncodedValue | None:
+        """Return the last value of a registration, if one has come.
+
+        Raises:
+            LookupError: If it is not subscribed to.
+            EncodeError: If *reg* is not plain JSON.
+            ConfigurationError: If nothing is broadcast.
+        """
+        if not self._spec.options.is_broadcast:
+            raise ConfigurationError("there is no last value when is_broadcast=False")
+        subscription = self._table.get(self._registration(reg))
+        if subscription is None:
+            raise LookupError(f"{reg!r} is not subscribed to")
+        return subscription.last
+
+    def _registration(self, reg: Reg) -> Registration:
+        return check_registration(reg, self._spec.options.format_key)
+
+    def _establish_soon(self, subscription: Subscription) -> None:
+        if not subscription.establishing:
+            subscription.establishing = True
+            self._tasks.start_soon(self._establish, subscription)
+
+    async def _establish(self, subscription: Subscription) -> None:
+        """Have the session send the values; with the first leader once, later until that works.
+
+        Those that subscribe wait for the first leader's answer and are told of
+        an error. With another leader nobody waits, so it is tried again.
+        """
+        registration = subscription.registration
+        backoff = Backoff(first=0.1, longest=30.0)
+        session: Session | None = None
+        while self._table.get(registration) is subscription:
+            try:
+                deadline = Deadline.after(self._spec.options.max_wait_time)
+                session = await self._membership.wait_for_session(deadline, other_than=session)
+                await session.subscribe(registration)
+                if session is self._membership.session:
+                    break  # else the next one has to be asked, too
+            except LinkClosedError:
+                continue
+            except Exception as exc:  # the real client's, or what a call can raise
+                if isinstance(exc, ClientClosedError) or not subscription.settled.is_set():
+                    subscription.error = exc
+                    break
+                self._log.warning("resubscribe_failed", key=registration.key, error=repr(exc))
+                await backoff.pause()
+                session = None
+        subscription.establishing = False
+        subscription.settled.set()
+        current = self._membership.session
+        if current is not None and self._table.get(registration) is None:
+            current.unsubscribe(registration)  # everybody went while it was being made
+
+    async def _consume(self, feed: Feed, listener: Callable[[Any], Any]) -> None:
+        """Call a listener with its values, one after the other."""
+        while True:
+            try:
+                value = await feed.next()
+            except ClientClosedError:
+                return
+            try:
+                result = listener(value.decode())
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:  # a listener's bug must not end the client
+                self._log.exception("listener_failed", dropped=feed.dropped)
