@@ -118,6 +118,16 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """Whether this process owns the real client at the moment."""
         return self._client.is_leader
 
+    @property
+    def epoch(self) -> str | None:
+        """Name of the current leadership; ``None`` while there is none."""
+        return self._client.epoch
+
+    @property
+    def resent_calls(self) -> int:
+        """How many calls were sent again after a leader was lost."""
+        return self._client.resent_calls
+
     async def subscribe(self, reg: Reg, listener: Callable[[Any], Any]) -> None:
         """See `Client.subscribe`."""
         await self._client.subscribe(reg, listener)
