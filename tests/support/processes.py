@@ -73,7 +73,7 @@ class Worker:
         self._output = output
         self._answers: dict[int, dict[str, Any] | None] = {}
         self._answered: dict[int, anyio.Event] = {}
-        self._gone = anyio.Event()
+        self._sending = anyio.Lock()
         self._last_id = 0
 
     def __repr__(self) -> str:
@@ -107,7 +107,8 @@ class Worker:
         try:
             with anyio.move_on_after(ANSWER_LIMIT) as scope:
                 with contextlib.suppress(anyio.BrokenResourceError):
-                    await self._stream.send(json.dumps(request).encode() + b"\n")
+                    async with self._sending:
+                        await self._stream.send(json.dumps(request).encode() + b"\n")
                     await answered.wait()
         finally:
             del self._answered[request_id]
@@ -226,7 +227,6 @@ class Worker:
         self._lose()  # a child may hold the other end of the socket
 
     def _lose(self) -> None:
-        self._gone.set()
         for answered in self._answered.values():
             answered.set()
 
