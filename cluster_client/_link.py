@@ -300,10 +300,17 @@ class Link:
                 self._outgoing.clear()
                 self._handed_over += len(data)
                 if not await self._transport.send(data):
-                    return  # the reader decides: the peer's last answers may still be unread
+                    # The reader decides: the peer's last answers may still be unread.
+                    self._wait_for_reader = False
+                    self._relieve()
+                    return
                 self._backlog -= len(data)
-                relieved, self._relieved = self._relieved, anyio.Event()
-                relieved.set()
+                self._relieve()
+
+    def _relieve(self) -> None:
+        """Wake whoever waits for the backlog."""
+        relieved, self._relieved = self._relieved, anyio.Event()
+        relieved.set()
 
     # -------------------------------------------------------------- reading
 
