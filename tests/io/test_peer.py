@@ -1,0 +1,533 @@
+"""The leader's side of one follower, whose part the test plays frame by frame."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.abc
+import pytest
+from anyio import wait_all_tasks_blocked
+
+from cluster_client import _clock
+from cluster_client._calls import CallExecutor
+from cluster_client._clock import Deadline
+from cluster_client._delegates import DelegateTable
+from cluster_client._hub import SubscriptionHub
+from cluster_client._link import Link
+from cluster_client._peer import MAX_UNACKNOWLEDGED, Peer
+from cluster_client._real_client import RealClient
+from cluster_client._registrations import check_registration
+from cluster_client._states import LinkState
+from cluster_client.options import ClientOptions
+from cluster_protocol import (
+    Agreement,
+    Cancel,
+    Failure,
+    Frame,
+    FrameDecoder,
+    Goodbye,
+    GoodbyeAck,
+    Heartbeat,
+    HeartbeatAck,
+    Invoke,
+    InvokeResult,
+    Message,
+    Subscribe,
+    SubscribeAck,
+    SubscribeResult,
+    SubscribeResultAck,
+    Unsubscribe,
+    encode_frame,
+    join_arguments,
+    pack_call,
+)
+from cluster_protocol.codecs import MsgpackCodec
+from support.links import AGREED
+from support.logs import LogRecorder
+from support.registry import Registry, Upstream
+from support.transports import FramePeer, MemoryTransport, connected_pair
+
+CODEC = MsgpackCodec()
+REG = {"path": "/k"}
+KEY = check_registration(REG).key
+
+
+@dataclass
+class Serving:
+    """A peer that serves, and the follower's end of its link."""
+
+    peer: Peer
+    transport: MemoryTransport
+    follower: FramePeer
+    calls: CallExecutor
+    hub: SubscriptionHub
+    upstream: Upstream
+    log: LogRecorder
+    tasks: anyio.abc.TaskGroup
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    async def run(self) -> None:
+        await self.peer.run()
+        self.ended.set()
+
+    def send(self, message: Message, application: bytes = b"") -> int:
+        request_id = next(self.ids)
+        self.follower.request(request_id, message, application)
+        return request_id
+
+    def send_call(
+        self, method: str, *args: Any, deadline: Deadline | None = None, **kwargs: Any
+    ) -> int:
+        until = Deadline.never() if deadline is None else deadline
+        body = pack_call(until.to_microseconds(), CODEC.encode([args, kwargs]))
+        return self.send(Invoke(method, len(args), packed=True), body)
+
+    async def answer_to(self, request_id: int) -> tuple[Message, Any]:
+        """Return what the next frame says, which must be the answer."""
+        frame, message = await self.follower.receive_message()
+        assert (frame.is_response, frame.request_id) == (True, request_id)
+        return message, CODEC.decode(frame.application) if frame.application else None
+
+    async def next_value(self) -> tuple[Frame, str, Any]:
+        """Return the next frame, which must bring a value, its key and the value."""
+        frame, message = await self.follower.receive_message()
+        assert isinstance(message, SubscribeResult)
+        return frame, message.key, CODEC.decode(frame.application)
+
+
+@asynccontextmanager
+async def serving(agreement: Agreement | None = AGREED, **options: Any) -> AsyncGenerator[Serving]:
+    """Serve one follower of a registry until the end of the ``async with``."""
+    here, there = connected_pair()
+    log = LogRecorder()
+    upstream = Upstream()
+    table = DelegateTable(Registry, {})
+    real = RealClient(Registry, (upstream,), {}, threads=1, log=log)
+    link = Link(here, FrameDecoder(), agreement=agreement, log=log, wait_for_reader=True)
+    checked = ClientOptions.build({"name": "registry", **options})
+    async with real.open(), anyio.create_task_group() as tasks:
+        calls = CallExecutor(real, table, log)
+        hub = SubscriptionHub(real, table, codec=CODEC, tasks=tasks, broadcast=True, log=log)
+        peer = Peer(link, CODEC, calls=calls, hub=hub, tasks=tasks, options=checked, log=log)
+        serves = Serving(peer, here, FramePeer(there), calls, hub, upstream, log, tasks)
+        tasks.start_soon(serves.run)
+        yield serves
+        tasks.cancel_scope.cancel()
+
+
+# ------------------------------------------------------------------- calls
+
+
+async def test_a_packed_call_is_answered_with_its_result() -> None:
+    async with serving() as serves:
+        call = serves.send_call("get_data", "/none", default=5)
+        assert await serves.answer_to(call) == (InvokeResult(success=True), 5)
+
+
+async def test_nodes_form_of_a_call_is_answered_too() -> None:
+    async with serving(None) as serves:
+        arguments = join_arguments([CODEC.encode("/none"), CODEC.encode(5)])
+        call = serves.send(Invoke("get_data", 2), arguments)
+        assert await serves.answer_to(call) == (InvokeResult(success=True), 5)
+
+
+async def test_a_call_that_fails_is_answered_with_the_error() -> None:
+    async with serving() as serves:
+        call = serves.send_call("fail", "/k")
+        message, value = await serves.answer_to(call)
+        assert message == InvokeResult(success=False)
+        failure = Failure.from_value(value)
+        assert (failure.name, failure.message, failure.code) == ("RegistryError", "no /k", "E_PATH")
+
+
+async def test_a_method_that_is_not_delegated_is_not_called() -> None:
+    async with serving() as serves:
+        call = serves.send_call("__init__", None)
+        message, value = await serves.answer_to(call)
+        assert message == InvokeResult(success=False)
+        assert "does not delegate it" in Failure.from_value(value).message
+
+
+@pytest.mark.parametrize(
+    "application",
+    [
+        b"short",
+        pack_call(0, b"\xc1 is not msgpack"),
+        pack_call(0, CODEC.encode("no list")),
+        pack_call(0, CODEC.encode([[], {}, None])),
+        pack_call(0, CODEC.encode([{}, []])),
+        pack_call(0, CODEC.encode([[], {1: 2}])),
+    ],
+    ids=["no deadline", "not msgpack", "no list", "three parts", "wrong parts", "no names"],
+)
+async def test_malformed_arguments_fail_only_their_call(application: bytes) -> None:
+    async with serving() as serves:
+        call = serves.send(Invoke("echo", 1, packed=True), application)
+        message, value = await serves.answer_to(call)
+        assert message == InvokeResult(success=False)
+        assert Failure.from_value(value).name == "RemoteProtocolError"
+        call = serves.send_call("echo", 1)
+        assert await serves.answer_to(call) == (InvokeResult(success=True), 1)
+
+
+async def test_a_oneway_call_is_executed_and_not_answered() -> None:
+    async with serving() as serves:
+        body = pack_call(0, CODEC.encode([["/k", 1], {}]))
+        serves.send(Invoke("set_data", 2, oneway=True, packed=True), body)
+        call = serves.send_call("echo", "next")
+        assert await serves.answer_to(call) == (InvokeResult(success=True), "next")
+        assert serves.upstream.data == {"/k": 1}
+
+
+async def test_a_oneway_call_that_fails_is_logged() -> None:
+    async with serving() as serves:
+        body = pack_call(0, CODEC.encode([["/k"], {}]))
+        serves.send(Invoke("fail", 1, oneway=True, packed=True), body)
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.log.of("oneway_call_failed") == [{"method": "fail"}]
+
+
+async def test_a_call_whose_caller_has_given_up_is_not_run() -> None:
+    async with serving() as serves:
+        serves.send_call("set_data", "/k", 1, deadline=Deadline.after(-1))
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.upstream.executed == []
+        assert serves.calls.running == 0
+
+
+async def test_a_call_is_cancelled_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_clock, "now", ManualClock())  # or it might have passed on arrival
+    async with serving() as serves:
+        serves.send_call("wait_at_gate", "slow", deadline=Deadline.after(0.01))
+        await serves.upstream.cancelled.wait()
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.calls.running == 0
+
+
+async def test_a_cancelled_call_is_not_answered() -> None:
+    async with serving() as serves:
+        call = serves.send_call("wait_at_gate", "slow")
+        await serves.upstream.entered.wait()
+        serves.send(Cancel(call))
+        await serves.upstream.cancelled.wait()
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.calls.running == 0
+
+
+async def test_a_call_that_is_cancelled_in_the_next_frame_is_not_answered() -> None:
+    async with serving() as serves:
+        call = serves.send_call("wait_at_gate", "slow")
+        serves.send(Cancel(call))
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.calls.running == 0
+
+
+async def test_the_cancellation_of_a_call_that_does_not_run_is_ignored() -> None:
+    async with serving() as serves:
+        serves.send(Cancel(1000))
+        call = serves.send_call("echo", 1)
+        assert await serves.answer_to(call) == (InvokeResult(success=True), 1)
+
+
+async def test_a_request_id_that_is_still_in_use_closes_the_link() -> None:
+    async with serving() as serves:
+        call = serves.send_call("wait_at_gate", "slow")
+        await serves.upstream.entered.wait()
+        serves.ids = itertools.count(call)
+        serves.send_call("echo", 1)
+        await serves.ended.wait()
+        assert serves.peer.link.reason == f"request id {call} is still in use"
+
+
+async def test_the_calls_of_a_follower_that_is_gone_are_cancelled() -> None:
+    async with serving() as serves:
+        serves.send_call("wait_at_gate", "slow")
+        await serves.upstream.entered.wait()
+        await serves.follower.transport.aclose()
+        await serves.upstream.cancelled.wait()
+        await serves.ended.wait()
+        await wait_all_tasks_blocked()
+        assert serves.calls.running == 0
+
+
+async def test_a_call_that_comes_too_late_is_refused() -> None:
+    async with serving() as serves:
+        serves.calls.refusing = True
+        call = serves.send_call("set_data", "/k", 1)
+        message, value = await serves.answer_to(call)
+        assert message == InvokeResult(success=False, refused=True)
+        assert Failure.from_value(value).name == "RefusedError"
+        assert serves.upstream.executed == []
+
+
+async def test_a_request_of_unknown_type_is_ignored() -> None:
+    async with serving() as serves:
+        frame = Frame(False, 1000, 0, b'{"type":"of the future"}')
+        serves.follower.transport.outgoing.put(encode_frame(frame))
+        call = serves.send_call("echo", 1)
+        assert await serves.answer_to(call) == (InvokeResult(success=True), 1)
+        assert serves.log.of("request_ignored") == [{"request": b'{"type":"of the future"}'}]
+
+
+# ----------------------------------------------------------- subscriptions
+
+
+async def test_a_subscription_is_confirmed_and_brings_values() -> None:
+    async with serving() as serves:
+        subscription = serves.send(Subscribe(KEY, REG))
+        assert await serves.answer_to(subscription) == (SubscribeAck(success=True), None)
+        serves.upstream.data["/k"] = 1
+        serves.upstream.notify("/k")
+        frame, key, value = await serves.next_value()
+        assert (key, value) == (KEY, 1)
+        assert frame.timeout_ms == 3000
+
+
+async def test_values_come_under_the_key_that_the_follower_sent() -> None:
+    async with serving() as serves:
+        serves.upstream.data["/k"] = 1
+        serves.send(Subscribe("its own key", REG))
+        _, key, _ = await serves.next_value()
+        assert key == "its own key"
+
+
+async def test_a_node_follower_gets_no_confirmation() -> None:
+    async with serving(None) as serves:
+        serves.send(Subscribe(KEY, REG))
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.upstream.events == ["open", "subscribe /k"]
+
+
+async def test_a_subscription_that_fails_is_answered_with_the_error() -> None:
+    async with serving() as serves:
+        subscription = serves.send(Subscribe("key", {"no path": True}))
+        message, value = await serves.answer_to(subscription)
+        assert message == SubscribeAck(success=False)
+        assert Failure.from_value(value).name == "KeyError"
+
+
+async def test_unsubscribing_reaches_the_real_client() -> None:
+    async with serving() as serves:
+        await serves.answer_to(serves.send(Subscribe(KEY, REG)))
+        serves.send(Unsubscribe(KEY, REG))
+        await wait_all_tasks_blocked()
+        assert serves.upstream.events == ["open", "subscribe /k", "unsubscribe /k"]
+
+
+async def test_a_follower_that_is_gone_is_unsubscribed() -> None:
+    async with serving() as serves:
+        await serves.answer_to(serves.send(Subscribe(KEY, REG)))
+        await serves.follower.transport.aclose()
+        await serves.ended.wait()
+        await wait_all_tasks_blocked()
+        assert serves.upstream.events == ["open", "subscribe /k", "unsubscribe /k"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Subscribe("key", {"no": "id"}), Unsubscribe("key", {"no": "id"})],
+    ids=["subscribe", "unsubscribe"],
+)
+async def test_a_registration_that_the_leaders_format_key_refuses_closes_the_link(
+    message: Message,
+) -> None:
+    async with serving(format_key=lambda reg: reg["id"]) as serves:
+        serves.send(message)
+        await serves.ended.wait()
+        assert serves.peer.link.reason == "format_key failed for {'no': 'id'}: KeyError('id')"
+
+
+async def test_a_key_that_cannot_be_sent_back_closes_the_link() -> None:
+    async with serving() as serves:
+        text = b'{"type":"subscribe","key":"\\ud800","reg":1}'
+        serves.follower.transport.outgoing.put(encode_frame(Frame(False, 1, 0, text)))
+        await serves.ended.wait()
+        assert serves.peer.link.reason.startswith("a key that cannot be sent back")
+
+
+# ------------------------------------------- the window of values on their way
+
+
+def values_of(frames: list[Frame]) -> list[Any]:
+    return [CODEC.decode(frame.application) for frame in frames]
+
+
+async def fill_window(serves: Serving) -> list[Frame]:
+    """Deliver as many values as may be on their way, and return their frames."""
+    for number in range(MAX_UNACKNOWLEDGED):
+        serves.peer.deliver("a", CODEC.encode(number))
+    frames = [await serves.follower.receive() for _ in range(MAX_UNACKNOWLEDGED)]
+    assert values_of(frames) == list(range(MAX_UNACKNOWLEDGED))
+    return frames
+
+
+async def test_only_so_many_values_are_on_their_way() -> None:
+    async with serving() as serves:
+        await fill_window(serves)
+        serves.peer.deliver("a", CODEC.encode("too many"))
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+
+
+async def test_an_acknowledgement_makes_room_for_one_value() -> None:
+    async with serving() as serves:
+        frames = await fill_window(serves)
+        serves.peer.deliver("a", CODEC.encode("first"))
+        serves.peer.deliver("b", CODEC.encode("second"))
+        serves.follower.answer(frames[0], SubscribeResultAck())
+        assert (await serves.next_value())[1:] == ("a", "first")
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        serves.follower.answer(frames[1], SubscribeResultAck())
+        assert (await serves.next_value())[1:] == ("b", "second")
+
+
+async def test_of_the_values_that_wait_the_latest_of_each_registration_counts() -> None:
+    async with serving() as serves:
+        frames = await fill_window(serves)
+        for number in range(1000):
+            serves.peer.deliver("a", CODEC.encode(number))
+            serves.peer.deliver("b", CODEC.encode(-number))
+        for frame in frames:
+            serves.follower.answer(frame, SubscribeResultAck())
+        assert (await serves.next_value())[1:] == ("a", 999)
+        assert (await serves.next_value())[1:] == ("b", -999)
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+
+
+async def test_a_follower_that_is_gone_costs_nothing() -> None:
+    async with serving() as serves:
+        await fill_window(serves)
+        serves.peer.deliver("a", CODEC.encode("waits"))
+        await serves.follower.transport.aclose()
+        await serves.ended.wait()
+        assert serves.peer._unacknowledged == 0
+        serves.peer.deliver("a", CODEC.encode("nobody is there"))
+        assert serves.peer._unacknowledged == 0
+        assert serves.peer.link._backlog == 0
+
+
+# -------------------------------------------------------------- heartbeats
+
+
+async def test_a_heartbeat_is_answered() -> None:
+    async with serving() as serves:
+        heartbeat = serves.send(Heartbeat())
+        assert await serves.answer_to(heartbeat) == (HeartbeatAck(), None)
+
+
+async def test_a_node_follower_that_is_silent_for_three_intervals_is_dropped() -> None:
+    async with serving(None, heartbeat_interval=0.01) as serves:
+        await serves.ended.wait()
+        assert serves.peer.link.reason == "no heartbeat for 0.03 s"
+
+
+async def test_a_node_follower_that_shows_signs_of_life_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        """Let the time pass; the first time the follower sends something meanwhile."""
+        slept.append(seconds)
+        clock.time += seconds - 10
+        if len(slept) == 1:
+            serves.send(Heartbeat())
+            await wait_all_tasks_blocked()
+        clock.time += 10
+
+    clock = ManualClock()
+    monkeypatch.setattr(_clock, "now", clock)
+    async with serving(None, heartbeat_interval=20) as serves:
+        monkeypatch.setattr(anyio, "sleep", sleep)
+        await serves.ended.wait()
+    # Heard 10 s before the limit of 60 s, so it is silent too long 50 s later.
+    assert slept == [60, 50]
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.mark.parametrize(
+    ("agreement", "options"),
+    [(AGREED, {}), (None, {"check_heartbeat": False})],
+    ids=["our peer", "not checked"],
+)
+async def test_silence_alone_is_no_sign_of_death(
+    agreement: Agreement | None, options: dict[str, Any]
+) -> None:
+    async with serving(agreement, heartbeat_interval=1e-6, **options) as serves:
+        await wait_all_tasks_blocked()
+        assert serves.peer.link.state is LinkState.OPEN
+
+
+# ----------------------------------------------------------------- farewell
+
+
+async def test_a_goodbye_waits_for_the_followers_last_request() -> None:
+    async with serving() as serves:
+        said = anyio.Event()
+        serves.tasks.start_soon(say_goodbye, serves, math.inf, said)
+        frame, message = await serves.follower.receive_message()
+        assert message == Goodbye()
+        last = serves.send_call("echo", "last")
+        serves.follower.answer(frame, GoodbyeAck())
+        await said.wait()
+        assert await serves.answer_to(last) == (InvokeResult(success=True), "last")
+
+
+async def say_goodbye(serves: Serving, limit: float, said: anyio.Event) -> None:
+    await serves.peer.say_goodbye(limit)
+    said.set()
+
+
+async def test_a_goodbye_that_is_not_acknowledged_is_given_up() -> None:
+    async with serving() as serves:
+        await serves.peer.say_goodbye(0)
+
+
+async def test_a_goodbye_to_a_follower_that_goes_meanwhile_ends() -> None:
+    async with serving() as serves:
+        said = anyio.Event()
+        serves.tasks.start_soon(say_goodbye, serves, math.inf, said)
+        await serves.follower.receive()
+        await serves.follower.transport.aclose()
+        await said.wait()
+
+
+async def test_a_dismissal_waits_until_all_is_written_and_the_follower_has_gone() -> None:
+    async with serving() as serves:
+        serves.transport.outgoing.grow(10)
+        call = serves.send_call("echo", "last words")
+        await wait_all_tasks_blocked()
+        dismissed = anyio.Event()
+        serves.tasks.start_soon(dismiss, serves.peer, dismissed)
+        assert await serves.answer_to(call) == (InvokeResult(success=True), "last words")
+        assert await serves.follower.receive_to_the_end() == []
+        assert not dismissed.is_set()
+        await serves.follower.transport.aclose()
+        await dismissed.wait()
+
+
+async def dismiss(peer: Peer, dismissed: anyio.Event) -> None:
+    await peer.dismiss()
+    dismissed.set()
