@@ -83,6 +83,7 @@ class PortServer:
         self._seats: dict[str, Seat] = {}
         self._changed = anyio.Event()
         self._leaving = False
+        self._given_up: set[str] = set()
         self.waiting: Counter[str] = Counter()
         """Followers that wait for a channel's leader, by channel."""
 
@@ -94,6 +95,7 @@ class PortServer:
         """Return a seat for the channel; ``None`` if it is taken or the port is given up."""
         if self._leaving or channel in self._seats:
             return None
+        self._given_up.discard(channel)
         seat = self._seats[channel] = Seat(self, channel, self._listener.duplicate())
         self.announce_change()
         return seat
@@ -105,7 +107,7 @@ class PortServer:
         """Take a leader off the port; the last one frees it.
 
         If followers still want the channel, and this process leads others, it
-        gives the port up altogether: the channel could not get a leader elsewhere.
+        makes way without delay for one that could lead them all.
         """
         if self._seats.pop(seat.channel, None) is None:
             return
@@ -114,7 +116,7 @@ class PortServer:
             _servers().pop(self.port, None)
             self._listener.close()
         elif still_wanted:
-            self.leave()
+            self._given_up.add(seat.channel)
 
     def leave(self) -> None:
         """Ask every leader to hand over, and let others race first."""
@@ -122,6 +124,10 @@ class PortServer:
         _yields()[self.port] = Deadline.after(YIELD_TIME)
         for seat in list(self._seats.values()):
             seat.asked_to_leave.set()
+
+    def grace(self, channel: str) -> float:
+        """Return for how long this process may still create the channel itself."""
+        return 0.0 if channel in self._given_up else YIELD_GRACE
 
     def announce_change(self) -> None:
         """Wake those that wait for a channel."""
@@ -260,7 +266,7 @@ class Seat:
                 await self._tell_pending(arrival, starting=told)
             limit = Deadline.never()
             if seat is None and self._server.should_make_way(arrival.offer):
-                making_way = making_way or Deadline.after(YIELD_GRACE)
+                making_way = making_way or Deadline.after(self._server.grace(message.channel))
                 if not making_way.passed:
                     limit = making_way
                 else:

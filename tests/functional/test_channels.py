@@ -114,3 +114,18 @@ async def test_channels_end_one_after_the_other_without_a_failed_call(host: Host
     for channel in ("X", "Y"):
         assert await host.leader(channel) is last
         await assert_no_call_failed(last, channel)
+
+
+async def test_closing_one_client_leaves_no_other_of_its_process_without_a_leader(
+    host: Host,
+) -> None:
+    first = await start(host, "X", "Y")
+    second = await host.spawn()
+    await host.open_ledger(second, "Y", max_wait_time=scaled(0.5))
+    await first.begin_load(CALLERS, "X")
+    await first.close("Y")
+    # Whoever of the two holds the port, the other one's channel has no leader.
+    with pytest.raises(LeaderUnavailableError):
+        await second.call("pid", channel="Y")
+    assert await first.call("pid", channel="X") == first.pid
+    await assert_no_call_failed(first, "X")

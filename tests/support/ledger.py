@@ -13,7 +13,7 @@ import anyio
 from support.times import scaled
 
 WORK: Final = scaled(0.005)
-"""Seconds that a call takes: so that many overlap, and die with the process that executes them."""
+"""Seconds that a call takes, so that many overlap, and die with the process that executes them."""
 
 Listener = Callable[[int], None]
 
@@ -39,6 +39,7 @@ class Ledger:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await anyio.sleep(WORK)  # a successor that does not wait for it would show
         self._note_session("close")
         os.close(self._executions)
         os.close(self._sessions)
