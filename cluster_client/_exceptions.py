@@ -57,7 +57,8 @@ for _own in (EncodeError, RefusedError):
 
 def to_failure(exc: BaseException, codec: Codec) -> Failure:
     """Describe an exception, leaving out what *codec* cannot carry."""
-    args = exc.args if _carries(codec, list(exc.args)) else None
+    # An OSError keeps its file names outside of its args; pickling asks for all of them, too.
+    args = exc.__reduce__()[1] if isinstance(exc, OSError) else exc.args
     fields = {name: value for name, value in vars(exc).items() if _is_field(codec, name, value)}
     code = getattr(exc, "code", None)
     return Failure(
@@ -65,7 +66,7 @@ def to_failure(exc: BaseException, codec: Codec) -> Failure:
         message=_text(exc),
         code=code if _carries(codec, code) else repr(code),
         stack="".join(traceback.format_exception(exc)),
-        args=args,
+        args=args if _carries(codec, list(args)) else None,
         fields=fields,
     )
 
@@ -92,7 +93,8 @@ def _rebuild(cls: type[Exception], failure: Failure) -> Exception | None:
     try:
         # A builtin keeps its args in C, and some read them only in __init__.
         exc = cls(*args) if cls in _BUILTINS else cls.__new__(cls, *args)
-        exc.args = args
+        if cls not in _BUILTINS:
+            exc.args = args
         for name, value in failure.fields.items():
             setattr(exc, name, value)
     except Exception:

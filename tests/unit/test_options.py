@@ -1,0 +1,96 @@
+"""Options: every wrong one is named with its value and what it must be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from cluster_client import ClientOptions, ConfigurationError
+from cluster_protocol.codecs import JsonCodec
+
+
+def build(environment: dict[str, str] | None = None, **given: Any) -> ClientOptions:
+    return ClientOptions.build({"name": "registry", **given}, environment or {})
+
+
+def test_the_defaults_are_nodes_in_seconds() -> None:
+    options = build()
+    assert (options.name, options.port, options.is_leader) == ("registry", 7777, None)
+    assert (options.max_wait_time, options.connect_timeout, options.response_timeout) == (30, 10, 3)
+    assert (options.heartbeat_interval, options.drain_timeout, options.threads) == (20, 10, 1)
+    assert (options.check_heartbeat, options.auto_generate, options.is_broadcast) == (True,) * 3
+    assert options.sticky_publish is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("name", "", "a non-empty string"),
+        ("name", 3, "a non-empty string"),
+        ("port", 0, "an integer from 1 to 65535"),
+        ("port", 65536, "an integer from 1 to 65535"),
+        ("port", "7777", "an integer from 1 to 65535"),
+        ("port", True, "an integer from 1 to 65535"),
+        ("is_leader", "yes", "None, True or False"),
+        ("max_wait_time", -1, "a number of seconds, 0 or more"),
+        ("max_wait_time", None, "a number of seconds, 0 or more"),
+        ("max_wait_time", math.nan, "a number of seconds, 0 or more"),
+        ("connect_timeout", 0, "a number of seconds, above 0, finite"),
+        ("connect_timeout", math.inf, "a number of seconds, above 0, finite"),
+        ("response_timeout", 0, "a number of seconds, above 0"),
+        ("response_timeout", True, "a number of seconds, above 0"),
+        ("heartbeat_interval", 0, "a number of seconds, above 0, finite"),
+        ("drain_timeout", math.inf, "a number of seconds, 0 or more, finite"),
+        ("check_heartbeat", 1, "True or False"),
+        ("auto_generate", None, "True or False"),
+        ("is_broadcast", "no", "True or False"),
+        ("sticky_publish", 0, "True or False"),
+        ("format_key", "{path}", "a function from a registration to str"),
+        ("publish_key", 1, "a function from a registration to str"),
+        ("transcode", "json", "a codec with name, encode and decode"),
+        ("threads", 0, "an integer from 1 to 64"),
+        ("threads", 65, "an integer from 1 to 64"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        build(**{name: value})
+    assert str(caught.value) == f"option {name}={value!r} must be {expected}"
+    assert isinstance(caught.value, ValueError)
+
+
+def test_infinite_waiting_is_a_choice() -> None:
+    assert build(max_wait_time=math.inf, response_timeout=math.inf).max_wait_time == math.inf
+
+
+def test_a_codec_of_ones_own_is_accepted() -> None:
+    assert build(transcode=JsonCodec()).transcode is not None
+
+
+def test_an_unknown_option_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"unknown option 'timeout'; the options are auto_generate, .*port"
+    ):
+        build(timeout=3)
+
+
+def test_the_environment_gives_defaults_and_an_argument_beats_it() -> None:
+    environment = {"CLUSTER_CLIENT_PORT": "7001", "CLUSTER_CLIENT_CONNECT_TIMEOUT": "2.5"}
+    assert build(environment).port == 7001
+    assert build(environment).connect_timeout == 2.5
+    assert build(environment, port=7002).port == 7002
+    assert build({"CLUSTER_CLIENT_PORT": ""}).port == 7777
+
+
+def test_a_wrong_variable_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="CLUSTER_CLIENT_PORT='http' is not a number"):
+        build({"CLUSTER_CLIENT_PORT": "http"})
+    with pytest.raises(ConfigurationError, match="port=99999 must be"):
+        build({"CLUSTER_CLIENT_PORT": "99999"})
+
+
+def test_the_processs_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUSTER_CLIENT_PORT", "7003")
+    assert ClientOptions.build({"name": "registry"}).port == 7003
