@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from cluster_client.errors import ConfigurationError, EncodeError, RefusedError, RemoteInvokeError
 from cluster_protocol import Failure, UnencodableValueError
@@ -58,7 +58,9 @@ for _own in (EncodeError, RefusedError):
 def to_failure(exc: BaseException, codec: Codec) -> Failure:
     """Describe an exception, leaving out what *codec* cannot carry."""
     # An OSError keeps its file names outside of its args; pickling asks for all of them, too.
-    args = exc.__reduce__()[1] if isinstance(exc, OSError) else exc.args
+    args: tuple[Any, ...] = exc.args
+    if isinstance(exc, OSError):
+        args = cast("tuple[Any, ...]", exc.__reduce__()[1])
     fields = {name: value for name, value in vars(exc).items() if _is_field(codec, name, value)}
     code = getattr(exc, "code", None)
     return Failure(
