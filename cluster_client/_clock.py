@@ -11,6 +11,9 @@ import time
 from typing import Final, NamedTuple
 
 _MICROSECONDS: Final = 1_000_000
+_END_OF_TIME: Final = 2**64
+_MILLISECONDS: Final = 1000
+_MAX_MILLISECONDS: Final = 2**31 - 1
 
 
 class Deadline(NamedTuple):
@@ -41,8 +44,9 @@ class Deadline(NamedTuple):
         return self.at <= now()
 
     def to_microseconds(self) -> int:
-        """Return it for a packed call (SPEC 6.2); 0 for never."""
-        return 0 if self.at == math.inf else max(1, int(self.at * _MICROSECONDS))
+        """Return it for a packed call (SPEC 6.2); 0 for never, or later than 64 bits can tell."""
+        microseconds = self.at * _MICROSECONDS
+        return max(1, int(microseconds)) if microseconds < _END_OF_TIME else 0
 
     @classmethod
     def from_microseconds(cls, value: int) -> Deadline:
@@ -53,3 +57,8 @@ class Deadline(NamedTuple):
 def now() -> float:
     """Return the time in seconds; only differences mean something."""
     return time.monotonic()
+
+
+def header_timeout(seconds: float) -> int:
+    """Return a timeout as the header carries it: the longest one stands for longer ones, too."""
+    return int(min(seconds * _MILLISECONDS, _MAX_MILLISECONDS))

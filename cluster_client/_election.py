@@ -12,7 +12,7 @@ import anyio
 
 from cluster_client import _backend
 from cluster_client._backend import Transport
-from cluster_client._clock import Deadline
+from cluster_client._clock import Deadline, header_timeout
 from cluster_client.errors import PortOccupiedError
 from cluster_protocol import (
     DEFAULT_LIMITS,
@@ -35,7 +35,6 @@ from cluster_protocol.codecs import Codec
 _REGISTRATION_ID: Final = 0x0A
 """A line feed on the wire: it makes an HTTP server, say, take the header for a whole line and
 answer at once, instead of waiting for more in silence."""
-_MILLISECONDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ async def _register(
     sighting: Sighting,
 ) -> Joined | StartFailed | None:
     message = RegisterChannel(channel, offer).encode()
-    timeout_ms = int(silence_limit * _MILLISECONDS)
+    timeout_ms = header_timeout(silence_limit)
     if not await transport.send(encode_frame(Frame(False, _REGISTRATION_ID, timeout_ms, message))):
         sighting.reason = "the process on the port closed the connection"
         return None

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from cluster_client._backend import Transport
-from cluster_client._clock import Deadline
+from cluster_client._clock import Deadline, header_timeout
 from cluster_client._states import LINK_TRANSITIONS, LinkState, StateMachine
 from cluster_client.errors import LinkClosedError
 from cluster_protocol import (
@@ -38,8 +38,6 @@ _LARGEST_ID: Final = 2**63 - 1
 """Towards our peers. No id comes again on a link, so no late answer can meet another call."""
 
 _CLOSE_GRACE: Final = 1.0
-_MILLISECONDS: Final = 1000
-_MAX_TIMEOUT_MS: Final = 2**31 - 1
 
 MessageT = TypeVar("MessageT", bound=Message)
 RequestHandler = Callable[[Frame, Message], None]
@@ -189,8 +187,7 @@ class Link:
             if on_reply is not None:
                 on_reply(None)
             return request_id
-        milliseconds = int(min(timeout * _MILLISECONDS, _MAX_TIMEOUT_MS))
-        self._write_frame(Frame(False, request_id, milliseconds, message, application))
+        self._write_frame(Frame(False, request_id, header_timeout(timeout), message, application))
         if on_reply is not None:
             self._pending[request_id] = on_reply
         return request_id
