@@ -37,6 +37,7 @@ from cluster_protocol import (
     HeartbeatAck,
     Invoke,
     InvokeResult,
+    Json,
     Message,
     Subscribe,
     SubscribeAck,
@@ -54,7 +55,8 @@ from support.registry import Registry, Upstream
 from support.transports import FramePeer, MemoryTransport, connected_pair
 
 CODEC = MsgpackCodec()
-REG = {"path": "/k"}
+REG: Json = {"path": "/k"}
+ODD: Json = {"no": "id"}
 KEY = check_registration(REG).key
 
 
@@ -338,7 +340,7 @@ async def test_a_follower_that_is_gone_is_unsubscribed() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [Subscribe("key", {"no": "id"}), Unsubscribe("key", {"no": "id"})],
+    [Subscribe("key", ODD), Unsubscribe("key", ODD)],
     ids=["subscribe", "unsubscribe"],
 )
 async def test_a_registration_that_the_leaders_format_key_refuses_closes_the_link(
