@@ -26,6 +26,8 @@ registered (`register_exception`) or a builtin on the allow-list, else as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 __all__ = [
     "CallError",
@@ -140,6 +142,9 @@ class LinkClosedError(LinkError):
     def __init__(self, reason: str, *, sent: bool) -> None:
         super().__init__(reason)
         self.sent = sent
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), sent=self.sent), self.args
 
 
 class ResponseTimeoutError(LinkError, TimeoutError):
