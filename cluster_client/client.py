@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
 
 import anyio
 import anyio.abc
@@ -38,6 +47,8 @@ from cluster_client.errors import (
 __all__ = ["Client"]
 
 RealT = TypeVar("RealT")
+ResultT = TypeVar("ResultT")
+P = ParamSpec("P")
 _MISSING: Final[Any] = object()
 
 
@@ -207,11 +218,33 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     # ---------------------------------------------------------------- calls
 
+    @overload
+    async def call(
+        self,
+        method: Callable[Concatenate[RealT, P], Coroutine[Any, Any, ResultT]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ResultT: ...
+
+    @overload
+    async def call(
+        self,
+        method: Callable[Concatenate[RealT, P], ResultT],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ResultT: ...
+
+    @overload
+    async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
+
     async def call(self, method: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a delegated method of the real client.
 
         Args:
-            method: The real class's method, ``Registry.get_data``, or its name.
+            method: The real class's method, ``Registry.get_data``, so that
+                type checkers know arguments and result; or its name.
             args: Its positional arguments, without ``self``.
             kwargs: Its keyword arguments.
 
