@@ -1,0 +1,88 @@
+"""Registrations: what they may be, and the keys under which they travel and are one."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from cluster_client import EncodeError
+from cluster_client._registrations import check_registration, publication_key
+from cluster_protocol import Json
+
+
+@pytest.mark.parametrize(
+    ("reg", "key"),
+    [
+        ({"path": "/k"}, '$$inner$$__{"path":"/k"}'),
+        ({"b": 1, "a": [True, None, 1.5]}, '$$inner$$__{"b":1,"a":[true,null,1.5]}'),
+        ("/k", '$$inner$$__"/k"'),
+        (["☃"], '$$inner$$__["☃"]'),
+        (None, "$$inner$$__null"),
+    ],
+)
+def test_the_key_is_the_json_text_as_node_writes_it(reg: Any, key: str) -> None:
+    assert check_registration(reg).key == key
+
+
+def test_registrations_that_differ_in_the_order_of_keys_are_one() -> None:
+    one = check_registration({"a": 1, "b": {"c": 2, "d": 3}})
+    other = check_registration({"b": {"d": 3, "c": 2}, "a": 1})
+    assert one.identity == other.identity
+    assert one.key != other.key
+
+
+def test_a_registration_is_a_copy() -> None:
+    reg: dict[str, Any] = {"path": ["/k"]}
+    registration = check_registration(reg)
+    reg["path"].append("/other")
+    assert registration.reg == {"path": ["/k"]}
+
+
+def test_a_key_function_makes_key_and_identity() -> None:
+    registration = check_registration({"id": "x", "noise": 1}, lambda reg: reg["id"])  # type: ignore[call-overload,index,return-value]
+    assert (registration.key, registration.identity) == ("$$inner$$__x", "x")
+    assert registration.reg == {"id": "x", "noise": 1}
+
+
+@pytest.mark.parametrize(
+    ("reg", "complaint"),
+    [
+        ({1: "int key"}, "a registration must be plain JSON: "),
+        ({"when": dt.date(2026, 1, 2)}, r"value\['when'\] cannot be encoded"),
+        ({"x": float("nan")}, r"value\['x'\] cannot be encoded"),
+        (b"bytes", "a registration must be plain JSON"),
+        ({"x": {1}}, r"value\['x'\] cannot be encoded"),
+    ],
+)
+def test_a_registration_must_be_plain_json(reg: Any, complaint: str) -> None:
+    with pytest.raises(EncodeError, match=complaint):
+        check_registration(reg)
+
+
+def not_a_key(_: Json) -> Any:
+    return 3
+
+
+def broken_key(_: Json) -> str:
+    raise KeyError("id")
+
+
+def test_a_key_function_that_fails_is_named() -> None:
+    with pytest.raises(
+        EncodeError, match=r"format_key must return a str, it gave 3 for \{'a': 1\}"
+    ):
+        check_registration({"a": 1}, not_a_key)
+    with pytest.raises(EncodeError, match=r"format_key failed for \{'a': 1\}: KeyError\('id'\)"):
+        check_registration({"a": 1}, broken_key)
+    with pytest.raises(EncodeError, match=r"publish_key must return a str, it gave 3 for \[1\]"):
+        publication_key([1], not_a_key)
+    with pytest.raises(EncodeError, match=r"publish_key failed for \[1\]: KeyError\('id'\)"):
+        publication_key([1], broken_key)
+
+
+def test_a_publication_is_known_by_all_of_it_or_by_its_key() -> None:
+    assert publication_key({"b": 1, "a": 2}, None) == publication_key({"a": 2, "b": 1}, None)
+    assert publication_key({"a": 1}, None) != publication_key({"a": 2}, None)
+    assert publication_key({"a": 1}, lambda _: "fixed") == "fixed"

@@ -1,0 +1,211 @@
+"""A client's own subscriptions: who gets which value, and when it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+
+from cluster_client import ClientClosedError
+from cluster_client._registrations import check_registration
+from cluster_client._subscriptions import (
+    MAX_WAITING_VALUES,
+    EncodedValue,
+    Feed,
+    SubscriptionTable,
+)
+from cluster_protocol import RemoteProtocolError
+from cluster_protocol.codecs import MsgpackCodec
+
+CODEC = MsgpackCodec()
+REG = check_registration({"path": "/k", "zone": 1})
+SAME = check_registration({"zone": 1, "path": "/k"})
+OTHER = check_registration({"path": "/other"})
+
+
+def value(content: Any) -> EncodedValue:
+    return EncodedValue(CODEC, CODEC.encode(content))
+
+
+async def taken(feed: Feed) -> list[Any]:
+    """Take all values that wait."""
+    values = []
+    with anyio.move_on_after(0):
+        while True:
+            values.append((await feed.next()).decode())
+    return values
+
+
+def test_everybody_gets_a_value_of_their_own() -> None:
+    arrived = value([1])
+    first, second = arrived.decode(), arrived.decode()
+    assert first == second == [1]
+    assert first is not second
+    with pytest.raises(RemoteProtocolError):
+        EncodedValue(CODEC, b"\xc1").decode()
+
+
+# ------------------------------------------------------------------- feeds
+
+
+async def test_a_feed_gives_its_values_in_order() -> None:
+    feed = Feed()
+    for number in range(3):
+        feed.put(value(number))
+    assert await taken(feed) == [0, 1, 2]
+
+
+async def test_a_feed_waits_for_a_value() -> None:
+    feed = Feed()
+    got: list[Any] = []
+
+    async def take() -> None:
+        got.append((await feed.next()).decode())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take)
+        await wait_all_tasks_blocked()
+        assert got == []
+        feed.put(value(5))
+    assert got == [5]
+
+
+async def test_a_feed_that_is_too_far_behind_loses_the_oldest_and_counts_them() -> None:
+    feed = Feed()
+    for number in range(MAX_WAITING_VALUES + 3):
+        feed.put(value(number))
+    assert feed.dropped == 3
+    assert await taken(feed) == list(range(3, MAX_WAITING_VALUES + 3))
+
+
+async def test_a_closed_feed_raises_and_drops_what_it_had() -> None:
+    feed = Feed()
+    feed.put(value(1))
+    assert not feed.closed
+    feed.close("unsubscribed")
+    assert feed.closed
+    with pytest.raises(ClientClosedError, match="^unsubscribed$"):
+        await feed.next()
+
+
+async def test_whoever_waits_for_a_value_learns_that_the_feed_is_closed() -> None:
+    feed = Feed()
+    ended = anyio.Event()
+
+    async def take() -> None:
+        with pytest.raises(ClientClosedError):
+            await feed.next()
+        ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take)
+        await wait_all_tasks_blocked()
+        feed.close("closed")
+        await ended.wait()
+
+
+# ------------------------------------------------------------------- table
+
+
+async def test_the_first_listener_of_a_registration_is_told_apart() -> None:
+    table = SubscriptionTable(broadcast=True)
+    first, is_first = table.add(REG, Feed())
+    assert is_first
+    second, is_first = table.add(SAME, Feed())
+    assert not is_first
+    assert second is first
+    assert table.get(SAME) is first
+    other, is_first = table.add(OTHER, Feed())
+    assert is_first
+    assert list(table) == [first, other]
+
+
+async def test_every_listener_gets_each_value() -> None:
+    table = SubscriptionTable(broadcast=True)
+    one, two, other = Feed(), Feed(), Feed()
+    table.add(REG, one)
+    table.add(SAME, two)
+    table.add(OTHER, other)
+    for number in range(3):
+        table.deliver(REG.key, value(number))
+    assert await taken(one) == await taken(two) == [0, 1, 2]
+    assert await taken(other) == []
+
+
+async def test_a_later_listener_gets_the_last_value_at_once() -> None:
+    table = SubscriptionTable(broadcast=True)
+    subscription, _ = table.add(REG, Feed())
+    assert subscription.last is None
+    table.deliver(REG.key, value(1))
+    table.deliver(REG.key, value(2))
+    late = Feed()
+    table.add(REG, late)
+    assert await taken(late) == [2]
+
+
+async def test_without_broadcast_listeners_take_turns() -> None:
+    table = SubscriptionTable(broadcast=False)
+    feeds = [Feed(), Feed(), Feed()]
+    for feed in feeds:
+        subscription, _ = table.add(REG, feed)
+    for number in range(6):
+        table.deliver(REG.key, value(number))
+    shares = [await taken(feed) for feed in feeds]
+    assert [len(share) for share in shares] == [2, 2, 2]
+    assert sorted(sum(shares, [])) == list(range(6))
+    assert subscription.last is None
+    late = Feed()
+    table.add(REG, late)
+    assert await taken(late) == []
+
+
+async def test_without_broadcast_a_value_for_nobody_is_dropped() -> None:
+    table = SubscriptionTable(broadcast=False)
+    feed = Feed()
+    subscription, _ = table.add(REG, feed)
+    subscription.feeds.clear()
+    table.deliver(REG.key, value(1))
+    assert await taken(feed) == []
+
+
+async def test_a_value_that_nobody_waits_for_is_dropped() -> None:
+    SubscriptionTable(broadcast=True).deliver(REG.key, value(1))
+
+
+async def test_a_subscription_ends_with_its_last_listener() -> None:
+    table = SubscriptionTable(broadcast=True)
+    one, two = Feed(), Feed()
+    subscription, _ = table.add(REG, one)
+    table.add(REG, two)
+    assert not table.remove(subscription, one, "unsubscribed")
+    assert one.closed
+    assert not table.remove(subscription, one, "again")
+    assert table.remove(subscription, two, "unsubscribed")
+    assert table.get(REG) is None
+    assert not table.remove(subscription, two, "again")
+
+
+async def test_an_old_subscription_does_not_end_its_successor() -> None:
+    table = SubscriptionTable(broadcast=True)
+    feed = Feed()
+    old, _ = table.add(REG, feed)
+    table.remove(old, feed, "unsubscribed")
+    new, is_first = table.add(REG, Feed())
+    assert is_first
+    assert new is not old
+    assert not table.remove(old, feed, "late")
+    assert table.get(REG) is new
+
+
+async def test_closing_the_table_ends_every_feed() -> None:
+    table = SubscriptionTable(broadcast=True)
+    one, other = Feed(), Feed()
+    table.add(REG, one)
+    table.add(OTHER, other)
+    table.close("the client is closed")
+    assert one.closed
+    assert other.closed
+    assert list(table) == []
+    table.deliver(REG.key, value(1))
