@@ -54,10 +54,7 @@ EXAMPLES = [
         PortOccupiedError(7777, "an HTTP server, by the look of it"),
         "port 7777 of 127.0.0.1 is occupied: an HTTP server, by the look of it",
     ),
-    (
-        LinkClosedError("the peer closed the connection", sent=True),
-        "the peer closed the connection",
-    ),
+    (LinkClosedError("the link is draining", sent=False), "the link is draining"),
     (
         ResponseTimeoutError("get_data", 3.0),
         "'get_data' was not answered within 3 s; raise response_timeout if it takes longer by "
