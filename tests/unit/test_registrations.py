@@ -35,7 +35,12 @@ def test_registrations_that_differ_in_the_order_of_keys_are_one() -> None:
 
 def test_a_registration_is_a_copy() -> None:
     reg: dict[str, Any] = {"path": ["/k"]}
+    registration = check_registration(reg)
+    reg["path"].append("/other")
+    assert registration.reg == {"path": ["/k"]}
 
+
+def test_a_key_function_makes_key_and_identity() -> None:
     def format_key(reg: Any) -> str:
         return f"id {reg['id']}"
 
