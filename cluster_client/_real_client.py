@@ -131,8 +131,9 @@ class RealClient:
     async def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the function where the class is at home."""
         if self._in_thread:
-            return await self._in_worker(function, *args, **kwargs)
-        result = function(*args, **kwargs)
+            result = await self._in_worker(function, *args, **kwargs)
+        else:
+            result = function(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
     async def _in_worker(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
