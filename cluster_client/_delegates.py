@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from cluster_client.errors import ConfigurationError
 from cluster_client.options import check_duration
 
-__all__ = ["Delegate", "DelegateTable", "Method", "delegate"]
+__all__ = ["Delegate", "DelegateTable", "DelegatedMethod", "Method", "delegate", "delegated"]
 
 INVOKE: Final = "invoke"
 INVOKE_ONEWAY: Final = "invoke_oneway"
@@ -32,6 +32,8 @@ _ROLE_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     UNPUBLISH: ("reg",),
 }
 
+ResultT = TypeVar("ResultT")
+P = ParamSpec("P")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -93,6 +95,77 @@ def delegate(
         return function
 
     return apply
+
+
+class DelegatedMethod(Generic[P, ResultT]):
+    """What `delegated` leaves in a facade's body; the finished class has a function instead.
+
+    Attributes:
+        method: The real class's method.
+        options: How it is called.
+    """
+
+    def __init__(self, method: Callable[..., Any], options: Delegate) -> None:
+        self.method = method
+        self.options = options
+
+    def __get__(
+        self, instance: object, owner: type[Any]
+    ) -> Callable[P, Coroutine[Any, Any, ResultT]]:
+        """Tell type checkers what an attribute of the finished class is."""
+        raise ConfigurationError(
+            f"delegated({getattr(self.method, '__qualname__', self.method)}) works only in the "
+            f"body of a subclass of APIClientBase, not in {owner.__qualname__}"
+        )
+
+
+@overload
+def delegated(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, ResultT]],
+    *,
+    idempotent: bool = False,
+    response_timeout: float | None = None,
+) -> DelegatedMethod[P, ResultT]: ...
+
+
+@overload
+def delegated(
+    method: Callable[Concatenate[Any, P], ResultT],
+    *,
+    idempotent: bool = False,
+    response_timeout: float | None = None,
+) -> DelegatedMethod[P, ResultT]: ...
+
+
+def delegated(
+    method: Callable[..., Any],
+    *,
+    idempotent: bool = False,
+    response_timeout: float | None = None,
+) -> DelegatedMethod[Any, Any]:
+    """Delegate a method of the real class in a facade's body, with its types.
+
+    ::
+
+        class RegistryAPI(APIClientBase[Registry]):
+            data_client = Registry
+            get_data = delegated(Registry.get_data, idempotent=True)
+
+    It is called like the real method, and awaited. It may have another name
+    on the facade.
+
+    Args:
+        method: The real class's method, not a name.
+        idempotent: See `Delegate`.
+        response_timeout: See `Delegate`.
+
+    Raises:
+        ConfigurationError: If an argument is wrong; when the facade's class is
+            made, if the method is not one of its ``data_client``.
+    """
+    if not callable(method) or not hasattr(method, "__name__"):
+        raise ConfigurationError(f"delegated({method!r}) needs a method of the real class")
+    return DelegatedMethod(method, Delegate(INVOKE, idempotent, response_timeout))
 
 
 class Method:
@@ -269,7 +342,9 @@ class DelegateTable:
 
 
 def delegate_function(
-    method: Method, call: Callable[[Any, Method, tuple[Any, ...], dict[str, Any]], Any]
+    method: Method,
+    call: Callable[[Any, Method, tuple[Any, ...], dict[str, Any]], Any],
+    name: str | None = None,
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Return a coroutine function that looks like the real method.
 
@@ -277,13 +352,13 @@ def delegate_function(
         method: The real method.
         call: Makes the call; gets the object that the function is called on,
             the method, and its arguments.
+        name: Instead of the method's name on the client.
     """
 
     async def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return await call(self, method, args, kwargs)
 
-    function.__name__ = method.name
-    function.__qualname__ = method.name
+    function.__name__ = function.__qualname__ = name or method.name
     function.__doc__ = method.doc
     function.__signature__ = _with_self(method.signature)  # type: ignore[attr-defined]
     return function

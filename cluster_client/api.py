@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import anyio
 import anyio.abc
 
-from cluster_client._delegates import Delegate, DelegateTable, Method, delegate_function
+from cluster_client._delegates import (
+    Delegate,
+    DelegatedMethod,
+    DelegateTable,
+    Method,
+    delegate_function,
+)
 from cluster_client._registrations import Reg
 from cluster_client._states import ClientState
 from cluster_client.builder import RESERVED, ClusterFactory
@@ -64,12 +70,19 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         super().__init_subclass__(**kwargs)
         if not hasattr(cls, "data_client"):
             return  # an intermediate base
+        cls.delegates = {**cls.delegates, **_typed_delegates(cls)}
         table = DelegateTable(
             cls.data_client,
             _delegates_of(cls),
             auto_generate=cls.cluster_options.get("auto_generate", True),
             reserved=RESERVED,
         )
+        typed = {
+            name: value for name, value in vars(cls).items() if isinstance(value, DelegatedMethod)
+        }
+        for name, value in typed.items():
+            method = table.by_target[value.method.__name__]
+            setattr(cls, name, delegate_function(method, cls._call_delegate, name))
         for name, method in table.by_name.items():
             if not hasattr(cls, name):
                 setattr(cls, name, delegate_function(method, cls._call_delegate))
@@ -161,6 +174,26 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
     if TYPE_CHECKING:
         # The delegates that are generated on subclasses.
         def __getattr__(self, name: str, /) -> Callable[..., Coroutine[Any, Any, Any]]: ...
+
+
+def _typed_delegates(cls: type[APIClientBase[Any]]) -> dict[str, Delegate]:
+    """Return what the class's own body says with `delegated`.
+
+    Raises:
+        ConfigurationError: If one is no method of the real client's class.
+    """
+    delegates: dict[str, Delegate] = {}
+    for name, value in vars(cls).items():
+        if not isinstance(value, DelegatedMethod):
+            continue
+        target = value.method.__name__
+        if getattr(cls.data_client, target, None) != value.method:
+            raise ConfigurationError(
+                f"{cls.__qualname__}.{name} delegates {value.method.__qualname__}, which is not a "
+                f"method of {cls.data_client.__qualname__}"
+            )
+        delegates[target] = value.options
+    return delegates
 
 
 def _delegates_of(cls: type[APIClientBase[Any]]) -> dict[str, Delegate]:

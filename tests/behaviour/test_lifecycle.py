@@ -18,6 +18,7 @@ from cluster_client import (
     PortOccupiedError,
     RemoteInvokeError,
     cluster,
+    delegated,
 )
 from support.registry import (
     Registry,
@@ -253,6 +254,7 @@ class RegistryAPI(APIClientBase[Registry]):
 
     data_client = Registry
     delegates = {"size": "invoke"}
+    repeat = delegated(Registry.echo, idempotent=True)
 
     async def get_data(self, path: str) -> Any:
         return ("facade", await self._client.get_data(path))
@@ -269,6 +271,7 @@ async def test_a_facade_generates_what_it_does_not_define(
             await api.set_data("/k", 1)
             assert await api.get_data("/k") == ("facade", 1)
             assert await api.size() == 1
+            assert await api.repeat("typed") == "typed"
             assert api.state is ClientState.FOLLOWING
             await api.publish({"path": "/k", "value": 2})
             async with api.subscription({"path": "/k"}) as values:

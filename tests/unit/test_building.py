@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster_client import APIClientBase, Client, ConfigurationError, Delegate, cluster
+from cluster_client import APIClientBase, Client, ConfigurationError, Delegate, cluster, delegated
 
 
 class Real:
@@ -131,6 +131,41 @@ def test_a_facade_without_automatic_delegates_has_those_it_names() -> None:
 
     assert hasattr(Few, "get")
     assert not hasattr(Few, "remove")
+
+
+def test_a_typed_delegate_may_have_another_name_on_the_facade() -> None:
+    class RealAPI(APIClientBase[Real]):
+        data_client = Real
+        get = delegated(Real.get, idempotent=True)
+        length = delegated(Real.size)
+
+    assert (RealAPI.length.__name__, RealAPI.get.__doc__) == ("length", "Return a value.")
+    assert RealAPI.delegates["get"] == Delegate(idempotent=True)
+
+
+def test_a_typed_delegate_must_be_a_method_of_the_real_class() -> None:
+    class Other:
+        async def get(self, key: str) -> str:
+            return key
+
+    with pytest.raises(
+        ConfigurationError, match=r"WrongAPI.get delegates .*Other.get, which is not"
+    ):
+
+        class WrongAPI(APIClientBase[Real]):
+            data_client = Real
+            get = delegated(Other.get)
+
+    with pytest.raises(ConfigurationError, match=r"delegated\('get'\) needs a method"):
+        delegated("get")  # type: ignore[call-overload]
+
+
+def test_a_typed_delegate_belongs_into_a_facade() -> None:
+    class NoFacade:
+        get = delegated(Real.get)
+
+    with pytest.raises(ConfigurationError, match=r"delegated\(Real.get\) works only in .*NoFacade"):
+        NoFacade().get  # noqa: B018
 
 
 def test_a_framework_may_inject_the_factory() -> None:
