@@ -1,0 +1,470 @@
+"""The leader's subscriptions: one upstream per registration, and every value in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import anyio
+import anyio.abc
+import pytest
+from anyio import wait_all_tasks_blocked
+
+from cluster_client import ConfigurationError, Delegate
+from cluster_client._delegates import DelegateTable
+from cluster_client._hub import MAX_INBOX, SubscriptionHub
+from cluster_client._real_client import RealClient
+from cluster_client._registrations import check_registration
+from cluster_client._subscriptions import Listener
+from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
+from support.logs import LogRecorder
+
+REG = check_registration({"path": "/k", "zone": 1})
+SAME = check_registration({"zone": 1, "path": "/k"})
+OTHER = check_registration({"path": "/other"})
+
+
+class Watched:
+    def subscribe(self, reg: Any, listener: Listener) -> None: ...
+    def unsubscribe(self, reg: Any, listener: Listener) -> None: ...
+
+
+class FakeRealClient:
+    """Keeps account of what is asked of it; lets the test hold it up and make it fail."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.listeners: list[Callable[[Any], None]] = []
+        self.fail: dict[str, Exception] = {}
+        self.gate = anyio.Event()
+        self.gate.set()
+
+    async def invoke_part(self, target: str, reg: Any, listener: Callable[[Any], None]) -> None:
+        self.events.append(f"{target} {reg['path']}")
+        await self.gate.wait()
+        if target in self.fail:
+            raise self.fail[target]
+        if target in ("subscribe", "watch"):
+            self.listeners.append(listener)
+        else:
+            self.listeners.remove(listener)
+        reg["path"] = "spoilt by the real client"
+
+    def notify(self, value: Any) -> None:
+        for listener in self.listeners:
+            listener(value)
+
+
+class Receiver:
+    """A subscriber."""
+
+    def __init__(self, codec: Codec | None = None) -> None:
+        self.codec: Codec = codec or MsgpackCodec()
+        self.values: list[Any] = []
+        self.keys: set[str] = set()
+        self.encoded: list[bytes] = []
+
+    def deliver(self, key: str, data: bytes) -> None:
+        self.keys.add(key)
+        self.encoded.append(data)
+        self.values.append(self.codec.decode(data))
+
+
+@dataclass
+class Running:
+    hub: SubscriptionHub
+    real: FakeRealClient
+    log: LogRecorder
+    tasks: anyio.abc.TaskGroup
+    receivers: list[Receiver] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def running_hub(
+    *, broadcast: bool = True, table: DelegateTable | None = None
+) -> AsyncGenerator[Running]:
+    real, log = FakeRealClient(), LogRecorder()
+    async with anyio.create_task_group() as tasks:
+        hub = SubscriptionHub(
+            cast("RealClient", real),
+            table or DelegateTable(Watched, {}),
+            codec=MsgpackCodec(),
+            tasks=tasks,
+            broadcast=broadcast,
+            log=log,
+        )
+        yield Running(hub, real, log, tasks)
+        tasks.cancel_scope.cancel()
+
+
+# ---------------------------------------------------------------- upstream
+
+
+async def test_one_upstream_subscription_serves_all_subscribers() -> None:
+    async with running_hub() as running:
+        one, two = Receiver(), Receiver()
+        await running.hub.settle(running.hub.add(REG, "one's key", one))
+        await running.hub.settle(running.hub.add(SAME, "two's key", two))
+        assert running.real.events == ["subscribe /k"]
+        running.real.notify([1])
+        assert one.values == two.values == [[1]]
+        assert (one.keys, two.keys) == ({"one's key"}, {"two's key"})
+
+
+async def test_each_registration_has_its_own() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        await running.hub.settle(running.hub.add(OTHER, "other", receiver))
+        assert running.real.events == ["subscribe /k", "subscribe /other"]
+
+
+async def test_the_upstream_subscription_ends_with_the_last_subscriber() -> None:
+    async with running_hub() as running:
+        one, two = Receiver(), Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", one))
+        running.hub.add(REG, "k", two)
+        running.hub.remove(REG, one)
+        running.hub.remove(REG, one)
+        running.hub.remove(OTHER, one)
+        await wait_all_tasks_blocked()
+        running.real.notify(1)
+        assert (one.values, two.values) == ([], [1])
+        running.hub.remove(SAME, two)
+        await wait_all_tasks_blocked()
+        assert running.real.events == ["subscribe /k", "unsubscribe /k"]
+        assert running.hub._upstreams == {}
+
+
+async def test_a_subscriber_that_is_gone_is_forgotten_everywhere() -> None:
+    async with running_hub() as running:
+        gone, there = Receiver(), Receiver()
+        for registration in (REG, OTHER):
+            await running.hub.settle(running.hub.add(registration, "k", gone))
+        running.hub.add(OTHER, "k", there)
+        running.hub.remove_everywhere(gone)
+        await wait_all_tasks_blocked()
+        assert running.real.events[2:] == ["unsubscribe /k"]
+        assert set(running.hub._upstreams) == {OTHER.identity}
+
+
+async def test_a_quick_change_of_mind_reaches_the_real_client_in_order() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        running.real.gate = anyio.Event()
+        running.hub.add(REG, "k", receiver)
+        await wait_all_tasks_blocked()
+        running.hub.remove(REG, receiver)
+        upstream = running.hub.add(REG, "k", receiver)
+        await wait_all_tasks_blocked()
+        assert running.real.events == ["subscribe /k"]
+        running.real.gate.set()
+        await running.hub.settle(upstream)
+        assert running.real.events == ["subscribe /k"]
+        assert len(running.real.listeners) == 1
+
+
+async def test_whoever_leaves_while_the_subscription_is_made_is_unsubscribed_after_it() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        running.real.gate = anyio.Event()
+        running.hub.add(REG, "k", receiver)
+        await wait_all_tasks_blocked()
+        running.hub.remove(REG, receiver)
+        running.real.gate.set()
+        await wait_all_tasks_blocked()
+        assert running.real.events == ["subscribe /k", "unsubscribe /k"]
+        assert running.real.listeners == []
+        assert running.hub._upstreams == {}
+
+
+async def test_whoever_comes_while_it_is_being_ended_is_subscribed_anew() -> None:
+    async with running_hub() as running:
+        old, new = Receiver(), Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", old))
+        running.real.notify("old value")
+        running.real.gate = anyio.Event()
+        running.hub.remove(REG, old)
+        await wait_all_tasks_blocked()
+        upstream = running.hub.add(REG, "k", new)
+        running.real.gate.set()
+        await running.hub.settle(upstream)
+        assert running.real.events == ["subscribe /k", "unsubscribe /k", "subscribe /k"]
+        running.real.notify("new value")
+        assert new.values[-1] == "new value"
+
+
+async def test_an_ended_subscription_brings_no_more_values() -> None:
+    async with running_hub() as running:
+        old, new = Receiver(), Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", old))
+        (ended,) = running.real.listeners
+        running.hub.remove(REG, old)
+        await wait_all_tasks_blocked()
+        await running.hub.settle(running.hub.add(REG, "k", new))
+        ended("from a listener that was unsubscribed")
+        assert (old.values, new.values) == ([], [])
+
+
+async def test_a_subscription_that_fails_is_told_to_everybody_who_waits_for_it() -> None:
+    async with running_hub() as running:
+        one, two = Receiver(), Receiver()
+        running.real.fail["subscribe"] = ValueError("no such path")
+        running.real.gate = anyio.Event()
+        upstreams = [running.hub.add(REG, "k", one)]
+        await wait_all_tasks_blocked()
+        upstreams.append(running.hub.add(REG, "k", two))
+        running.real.gate.set()
+        for upstream in upstreams:
+            with pytest.raises(ValueError, match="no such path"):
+                await running.hub.settle(upstream)
+        assert running.hub._upstreams == {}
+        assert running.log.of("subscribe_failed") == [
+            {"key": REG.key, "error": "ValueError('no such path')"}
+        ]
+
+        running.real.fail.clear()
+        await running.hub.settle(running.hub.add(REG, "k", one))
+        running.real.notify(1)
+        assert (one.values, two.values) == ([1], [])
+
+
+async def test_an_unsubscription_that_fails_is_logged_and_the_values_stop() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        running.real.fail["unsubscribe"] = ValueError("not connected")
+        running.hub.remove(REG, receiver)
+        await wait_all_tasks_blocked()
+        assert running.log.of("unsubscribe_failed") == [
+            {"key": REG.key, "error": "ValueError('not connected')"}
+        ]
+        running.real.notify("the real client goes on")
+        assert receiver.values == []
+        assert running.hub._upstreams == {}
+
+
+async def test_a_real_client_without_unsubscribe_is_left_alone() -> None:
+    class SubscribeOnly:
+        def subscribe(self, reg: Any, listener: Listener) -> None: ...
+
+    async with running_hub(table=DelegateTable(SubscribeOnly, {})) as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        running.hub.remove(REG, receiver)
+        await wait_all_tasks_blocked()
+        assert running.real.events == ["subscribe /k"]
+        assert running.log.of("no_unsubscribe_method") == [{"key": REG.key}]
+        running.real.notify("the real client goes on")
+        assert receiver.values == []
+
+
+async def test_a_real_client_without_subscribe_is_named() -> None:
+    class Nothing:
+        pass
+
+    async with running_hub(table=DelegateTable(Nothing, {})) as running:
+        with pytest.raises(ConfigurationError, match="Nothing has no method to subscribe"):
+            await running.hub.settle(running.hub.add(REG, "k", Receiver()))
+
+
+async def test_methods_of_other_names_are_called_by_them() -> None:
+    class Renamed:
+        def watch(self, reg: Any, listener: Listener) -> None: ...
+        def forget(self, reg: Any, listener: Listener) -> None: ...
+
+    table = DelegateTable(
+        Renamed, {"watch": Delegate("subscribe"), "forget": Delegate("unsubscribe")}
+    )
+    async with running_hub(table=table) as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        running.hub.remove(REG, receiver)
+        await wait_all_tasks_blocked()
+        assert running.real.events == ["watch /k", "forget /k"]
+
+
+async def test_a_real_client_cannot_spoil_a_registration() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        assert REG.reg == {"path": "/k", "zone": 1}
+        running.hub.remove(REG, receiver)
+        await wait_all_tasks_blocked()
+        assert running.real.events == ["subscribe /k", "unsubscribe /k"]
+
+
+# ------------------------------------------------------------------ values
+
+
+async def test_a_later_subscriber_gets_the_last_value_at_once() -> None:
+    async with running_hub() as running:
+        await running.hub.settle(running.hub.add(REG, "k", Receiver()))
+        running.real.notify(1)
+        running.real.notify(2)
+        late = Receiver()
+        running.hub.add(REG, "k", late)
+        assert late.values == [2]
+
+
+async def test_a_value_is_what_it_was_when_it_came() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        value = [1]
+        running.real.notify(value)
+        value.append(2)
+        late = Receiver()
+        running.hub.add(REG, "k", late)
+        assert receiver.values == late.values == [[1]]
+
+
+async def test_a_value_is_encoded_once_per_codec() -> None:
+    async with running_hub() as running:
+        msgpack = [Receiver(), Receiver()]
+        json = [Receiver(JsonCodec()), Receiver(JsonCodec())]
+        for receiver in (*msgpack, *json):
+            await running.hub.settle(running.hub.add(REG, "k", receiver))
+        running.real.notify({"a": 1})
+        assert all(receiver.values == [{"a": 1}] for receiver in (*msgpack, *json))
+        assert msgpack[0].encoded[0] is msgpack[1].encoded[0]
+        assert json[0].encoded[0] is json[1].encoded[0]
+
+
+async def test_a_value_that_cannot_be_encoded_is_logged_and_skipped() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        running.real.notify({"lock": object()})
+        running.real.notify("next")
+        assert receiver.values == ["next"]
+        (entry,) = running.log.of("value_not_encodable")
+        assert entry["key"] == REG.key
+        assert "value['lock']" in entry["error"]
+
+
+async def test_a_value_that_a_poorer_codec_cannot_carry_skips_only_its_subscribers() -> None:
+    async with running_hub() as running:
+        rich, poor = Receiver(), Receiver(JsonCodec())
+        await running.hub.settle(running.hub.add(REG, "rich", rich))
+        await running.hub.settle(running.hub.add(REG, "poor", poor))
+        running.real.notify({"bytes": b"\xff"})
+        assert rich.values == [{"bytes": b"\xff"}]
+        assert poor.values == []
+        assert [entry["key"] for entry in running.log.of("value_not_encodable")] == ["poor"]
+
+
+async def test_without_broadcast_each_value_goes_to_one_subscriber_in_turn() -> None:
+    async with running_hub(broadcast=False) as running:
+        receivers = [Receiver(), Receiver(), Receiver()]
+        for receiver in receivers:
+            await running.hub.settle(running.hub.add(REG, "k", receiver))
+        for number in range(6):
+            running.real.notify(number)
+        assert [len(receiver.values) for receiver in receivers] == [2, 2, 2]
+        late = Receiver()
+        running.hub.add(REG, "k", late)
+        assert late.values == []
+
+
+async def test_a_value_without_subscribers_is_dropped() -> None:
+    async with running_hub(broadcast=False) as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        running.hub.remove(REG, receiver)
+        running.real.notify("before the real client knows")
+        assert receiver.values == []
+
+
+async def test_after_the_close_nothing_is_delivered_or_begun() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        running.hub.close()
+        running.real.notify("too late")
+        running.hub.add(OTHER, "k", receiver)
+        running.hub.remove(REG, receiver)
+        await wait_all_tasks_blocked()
+        assert receiver.values == []
+        assert running.real.events == ["subscribe /k"]
+
+
+# ---------------------------------------------------------- foreign threads
+
+
+async def test_values_of_a_foreign_thread_arrive_in_order() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+
+        def produce() -> None:
+            for number in range(1000):
+                running.real.notify(number)
+
+        await anyio.to_thread.run_sync(produce)
+        await until(receiver, 1000)
+        assert receiver.values == list(range(1000))
+
+
+async def until(receiver: Receiver, count: int) -> None:
+    while len(receiver.values) < count:
+        await wait_all_tasks_blocked()
+
+
+async def test_a_value_of_the_loop_does_not_overtake_one_of_a_thread() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        thread = threading.Thread(target=running.real.notify, args=("thread",))
+        thread.start()
+        thread.join()  # on purpose without letting the event loop run
+        running.real.notify("loop")
+        assert receiver.values == []
+        await until(receiver, 2)
+        assert receiver.values == ["thread", "loop"]
+
+
+async def test_a_listener_never_blocks_its_thread_and_the_oldest_values_go() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+
+        def produce() -> None:
+            for number in range(MAX_INBOX + 5):
+                running.real.notify(number)
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        thread.join()  # while the event loop is busy
+        await until(receiver, MAX_INBOX)
+        assert receiver.values == list(range(5, MAX_INBOX + 5))
+        assert running.log.of("value_dropped") == [{"key": REG.key}] * 5
+
+
+async def test_a_value_that_waits_in_the_queue_is_dropped_at_the_close() -> None:
+    async with running_hub() as running:
+        receiver = Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", receiver))
+        thread = threading.Thread(target=running.real.notify, args=("thread",))
+        thread.start()
+        thread.join()
+        running.hub.close()
+        await wait_all_tasks_blocked()
+        assert receiver.values == []
+
+
+def test_a_value_that_comes_after_the_loops_end_is_no_error(anyio_backend_name: str) -> None:
+    real: list[FakeRealClient] = []
+
+    async def main() -> None:
+        async with running_hub() as running:
+            await running.hub.settle(running.hub.add(REG, "k", Receiver()))
+            real.append(running.real)
+
+    anyio.run(main, backend=anyio_backend_name)
+    thread = threading.Thread(target=real[0].notify, args=("late",))
+    thread.start()
+    thread.join()
