@@ -119,7 +119,7 @@ class Campaign:
                 codecs=tuple(self._spec.codecs),
                 features=FEATURES,
                 pid=os.getpid(),
-                channels=tuple(sorted(contenders(options.port))),
+                channels=tuple(sorted(+contenders(options.port))),  # without those of count 0
             ),
             codecs=dict(self._spec.codecs),
             connect_timeout=options.connect_timeout,
