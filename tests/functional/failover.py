@@ -12,14 +12,13 @@ import json
 import statistics
 import sys
 import tempfile
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
-from support.load import LoadReport
+from support.load import Account
 from support.ports import free_port
 from support.processes import Host, Worker, each
 
@@ -29,12 +28,10 @@ CALLERS: Final = 64
 
 
 @dataclass
-class Failover:
+class Failover(Account):
     """What was seen while leaders were killed.
 
     Attributes:
-        reports: What came of the calls of each process, of a killed one up to just before.
-        executions: How often each call was executed upstream.
         in_flight: Calls in flight right before each kill, in all processes.
         resent: Calls that the survivors sent again, after each kill.
         recoveries: Seconds from each kill to the first answer of the new leader.
@@ -42,29 +39,11 @@ class Failover:
         values: What the subscriber in each of the last processes got.
     """
 
-    reports: list[LoadReport] = field(default_factory=list)
-    executions: Counter[str] = field(default_factory=Counter)
     in_flight: list[int] = field(default_factory=list)
     resent: list[int] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
     last_recoveries: list[float] = field(default_factory=list)
     values: list[list[int]] = field(default_factory=list)
-
-    @property
-    def returned(self) -> list[str]:
-        return [call for report in self.reports for call in report.returned]
-
-    @property
-    def unknown(self) -> list[str]:
-        return [call for report in self.reports for call in report.unknown]
-
-    @property
-    def failed(self) -> list[str]:
-        return [failure for report in self.reports for failure in report.failed]
-
-    @property
-    def executed_twice(self) -> list[str]:
-        return [call for call, times in self.executions.items() if times > 1]
 
     def figures(self) -> dict[str, Any]:
         """Return what there is to print."""
@@ -75,8 +54,8 @@ class Failover:
             "failed": len(self.failed),
             "resent": sum(self.resent),
             "outcome unknown": len(self.unknown),
-            "outcome unknown, and executed": sum(1 for c in self.unknown if self.executions[c]),
-            "executed more than once": len(self.executed_twice),
+            "of these executed": sum(1 for call in self.unknown if self.executions[call]),
+            "executed more than once": len(self.executed_more_than_once),
             "first answer after a kill, ms": _spread(self.recoveries),
             "every process answered, ms": _spread(self.last_recoveries),
         }

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import anyio
 
-from support.load import LoadReport
+from support.load import Account
 from support.ports import free_port
 from support.processes import Host, each
 
@@ -28,45 +28,31 @@ CALLERS: Final = 64
 
 
 @dataclass
-class RollingRestart:
+class RollingRestart(Account):
     """What was seen meanwhile.
 
     Attributes:
         restarts: How many processes were closed and replaced.
         hand_overs: How many of them led.
-        reports: What came of the calls of each process.
-        executions: How often each call was executed upstream.
         sessions: Who opened and closed the real client, in order.
     """
 
     restarts: int = 0
     hand_overs: int = 0
-    reports: list[LoadReport] = field(default_factory=list)
-    executions: Counter[str] = field(default_factory=Counter)
     sessions: list[str] = field(default_factory=list)
-
-    @property
-    def returned(self) -> list[str]:
-        return [call for report in self.reports for call in report.returned]
-
-    @property
-    def failed(self) -> list[str]:
-        """What calls raised that did not return."""
-        failures = [failure for report in self.reports for failure in report.failed]
-        unknown = [call for report in self.reports for call in report.unknown]
-        return failures + [f"{call}: outcome unknown" for call in unknown]
 
     def figures(self) -> dict[str, Any]:
         """Return what there is to print."""
-        executed = Counter(self.returned)
+        returned = Counter(self.returned)
         return {
             "processes restarted": self.restarts,
             "leaders among them": self.hand_overs,
             "returned": len(self.returned),
             "failed": len(self.failed),
-            "executed more than once": sum(1 for n in self.executions.values() if n > 1),
-            "returned, but not executed": len(executed - self.executions),
-            "executed, but not returned": len(self.executions - executed),
+            "outcome unknown": len(self.unknown),
+            "executed more than once": len(self.executed_more_than_once),
+            "returned, but not executed": (returned - self.executions).total(),
+            "executed, but not returned": (self.executions - returned).total(),
             "slowest call, ms": round(1000 * max(report.longest for report in self.reports), 1),
         }
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.processes import Host, Worker, each, open_handles
+from support.inspection import open_handles
+from support.processes import Host, Worker, each
 
 CHANNEL = "database"
 LETTER = 0x41

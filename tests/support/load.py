@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,39 @@ class LoadReport:
     in_flight: int = 0
     resent: int = 0
     longest: float = 0.0
+
+
+@dataclass
+class Account:
+    """What came of all calls of a test, as their callers saw it and as it was upstream.
+
+    Attributes:
+        reports: Of each process; of a killed one the last before.
+        executions: How often each call was executed.
+    """
+
+    reports: list[LoadReport] = field(default_factory=list)
+    executions: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def returned(self) -> list[str]:
+        return [call for report in self.reports for call in report.returned]
+
+    @property
+    def unknown(self) -> list[str]:
+        return [call for report in self.reports for call in report.unknown]
+
+    @property
+    def failed(self) -> list[str]:
+        return [failure for report in self.reports for failure in report.failed]
+
+    @property
+    def executed_more_than_once(self) -> list[str]:
+        return [call for call, times in self.executions.items() if times > 1]
+
+    @property
+    def returned_but_not_executed_once(self) -> list[str]:
+        return [call for call in self.returned if self.executions[call] != 1]
 
 
 class Load:
