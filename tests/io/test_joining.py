@@ -36,6 +36,7 @@ from cluster_protocol import (
 )
 from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
 from support.links import AGREED, LONG
+from support.times import scaled
 from support.transports import FramePeer, MemoryTransport, connected_pair
 
 PORT = 7777
@@ -232,10 +233,11 @@ async def test_a_silent_holder_is_left_after_a_while(attempt: Attempt) -> None:
 async def test_a_holder_that_asks_for_patience_gets_it(
     attempt: Attempt, tasks: anyio.abc.TaskGroup, starting: bool, reason: str
 ) -> None:
-    tasks.start_soon(partial_run(attempt, silence_limit=0.01))
+    tasks.start_soon(partial_run(attempt, silence_limit=scaled(0.1)))
     attempt.holder.request(1, RegistrationPending(starting, 42, ("other",)))
     frame = await attempt.holder.receive()
-    await anyio.sleep(0.02)  # twice as long as silence may last
+    with anyio.move_on_after(scaled(0.15)):
+        await attempt.ended.wait()
     assert not attempt.ended.is_set()
     assert attempt.sighting == Sighting(reason, 42, ("other",))
     attempt.holder.answer(frame, RegisterChannelResult(AGREED), ACCEPTED)

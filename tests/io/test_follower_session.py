@@ -1,0 +1,391 @@
+"""A follower, whose leader's part the test plays frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.abc
+import pytest
+from anyio import wait_all_tasks_blocked
+
+from cluster_client import RemoteInvokeError, ResponseTimeoutError
+from cluster_client._calls import CallRequest
+from cluster_client._clock import Deadline
+from cluster_client._delegates import DelegateTable
+from cluster_client._election import Joined
+from cluster_client._follower import Follower
+from cluster_client._registrations import check_registration
+from cluster_client._session import ClientSpec, SessionEvents
+from cluster_client._subscriptions import EncodedValue
+from cluster_client.errors import LinkClosedError
+from cluster_client.options import ClientOptions
+from cluster_protocol import (
+    NO_DEADLINE,
+    Cancel,
+    Failure,
+    Frame,
+    FrameDecoder,
+    Goodbye,
+    GoodbyeAck,
+    Heartbeat,
+    HeartbeatAck,
+    Invoke,
+    InvokeResult,
+    RemoteProtocolError,
+    Subscribe,
+    SubscribeAck,
+    SubscribeResult,
+    SubscribeResultAck,
+    Unsubscribe,
+    encode_frame,
+    unpack_call,
+)
+from cluster_protocol.codecs import Codec, MsgpackCodec
+from support.links import AGREED, LONG
+from support.logs import LogRecorder
+from support.registry import Registry
+from support.transports import FramePeer, MemoryTransport, connected_pair
+
+CODEC = MsgpackCodec()
+CODECS: dict[str, Codec] = {"msgpack": CODEC}
+TABLE = DelegateTable(Registry, {})
+REG = check_registration({"path": "/k"})
+
+
+@dataclass
+class Following:
+    """A follower that runs, and the leader's end of its link."""
+
+    follower: Follower
+    transport: MemoryTransport
+    leader: FramePeer
+    log: LogRecorder
+    tasks: anyio.abc.TaskGroup
+    told: list[Any] = field(default_factory=list)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+    async def run(self) -> None:
+        await self.follower.run()
+        self.ended.set()
+
+    def start(self, what: Any, *args: Any) -> Attempt:
+        attempt = Attempt()
+        self.tasks.start_soon(attempt.run, what, *args)
+        return attempt
+
+    def call(self, name: str, *args: Any, timeout: float = LONG) -> Attempt:
+        return self.start(self.follower.call, request(name, *args, timeout=timeout), LATER)
+
+
+class Attempt:
+    """What came of something that runs in a task of its own."""
+
+    def __init__(self) -> None:
+        self.ended = anyio.Event()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    async def run(self, what: Any, *args: Any) -> None:
+        try:
+            self.result = await what(*args)
+        except Exception as exc:
+            self.error = exc
+        self.ended.set()
+
+    async def outcome(self) -> Any:
+        await self.ended.wait()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+LATER = Deadline.never()
+
+
+def request(name: str, *args: Any, timeout: float = LONG, **kwargs: Any) -> CallRequest:
+    method = TABLE.by_target[name]
+    return CallRequest(method, *method.bind(args, kwargs), timeout)
+
+
+@asynccontextmanager
+async def following(**options: Any) -> AsyncGenerator[Following]:
+    """Run a follower until the end of the ``async with``."""
+    here, there = connected_pair()
+    log = LogRecorder()
+    told: list[Any] = []
+
+    def on_value(key: str, value: EncodedValue) -> None:
+        told.append((key, value.decode()))
+
+    checked = ClientOptions.build({"name": "registry", **options})
+    follower = Follower(
+        Joined(here, FrameDecoder(), AGREED),
+        ClientSpec(Registry, (), {}, TABLE, checked, CODECS),
+        SessionEvents(
+            ready=lambda: told.append("ready"),
+            ending=lambda: told.append("ending"),
+            value=on_value,
+        ),
+        log,
+    )
+    async with anyio.create_task_group() as tasks:
+        running = Following(follower, here, FramePeer(there), log, tasks, told)
+        tasks.start_soon(running.run)
+        yield running
+        tasks.cancel_scope.cancel()
+
+
+# ---------------------------------------------------------------- lifetime
+
+
+async def test_a_follower_is_ready_at_once_and_ends_with_its_leader() -> None:
+    async with following() as running:
+        await wait_all_tasks_blocked()
+        assert running.told == ["ready"]
+        assert (running.follower.epoch, running.follower.leader_pid) == ("epoch", 1)
+        assert not running.follower.is_leader
+        await running.leader.transport.aclose()
+        await running.ended.wait()
+        assert running.transport.closed
+
+
+async def test_a_follower_that_is_stopped_fails_its_calls() -> None:
+    async with following() as running:
+        call = running.call("echo", 1)
+        await running.leader.receive()
+        running.follower.stop()
+        await running.ended.wait()
+        with pytest.raises(LinkClosedError, match="the client is closed") as caught:
+            await call.outcome()
+        assert caught.value.sent
+
+
+# -------------------------------------------------------------------- calls
+
+
+async def test_a_call_travels_with_its_arguments_and_deadline() -> None:
+    async with following() as running:
+        attempt = running.start(
+            running.follower.call, request("get_data", "/k", strict=True), LATER
+        )
+        frame, message = await running.leader.receive_message()
+        assert message == Invoke("get_data", 1, packed=True)
+        deadline, data = unpack_call(frame.application)
+        assert deadline != NO_DEADLINE
+        assert CODEC.decode(data) == [["/k"], {"strict": True}]
+        running.leader.answer(frame, InvokeResult(success=True), CODEC.encode("value"))
+        assert await attempt.outcome() == "value"
+
+
+async def test_an_error_of_the_leader_is_raised() -> None:
+    async with following() as running:
+        call = running.call("fail", "/k")
+        frame = await running.leader.receive()
+        error = CODEC.encode(Failure("RegistryError", "no /k", code="E_PATH").to_value())
+        running.leader.answer(frame, InvokeResult(success=False), error)
+        with pytest.raises(RemoteInvokeError, match="RegistryError: no /k") as caught:
+            await call.outcome()
+        assert caught.value.code == "E_PATH"
+
+
+async def test_a_call_without_an_answer_in_time_times_out() -> None:
+    async with following() as running:
+        with pytest.raises(ResponseTimeoutError) as caught:
+            await running.follower.call(request("echo", 1, timeout=0), LATER)
+        assert (caught.value.method, caught.value.timeout) == ("echo", 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "application"),
+    [(HeartbeatAck(), b""), (InvokeResult(success=True), b"\xc1")],
+    ids=["not an answer to a call", "not of the codec"],
+)
+async def test_an_answer_that_makes_no_sense_is_the_peers_fault(
+    answer: Any, application: bytes
+) -> None:
+    async with following() as running:
+        call = running.call("echo", 1)
+        running.leader.answer(await running.leader.receive(), answer, application)
+        with pytest.raises(RemoteProtocolError):
+            await call.outcome()
+
+
+async def test_a_oneway_call_waits_for_nothing() -> None:
+    async with following() as running:
+        await running.follower.call_oneway(request("set_data", "/k", 1), LATER)
+        frame, message = await running.leader.receive_message()
+        assert message == Invoke("set_data", 2, oneway=True, packed=True)
+        deadline, data = unpack_call(frame.application)
+        assert deadline == NO_DEADLINE
+        assert CODEC.decode(data) == [["/k", 1], {}]
+
+
+async def test_a_refused_call_was_never_sent_and_ends_the_session() -> None:
+    async with following() as running:
+        calls = [running.call("echo", 1), running.call("echo", 2)]
+        for _ in calls:
+            frame = await running.leader.receive()
+            refused = CODEC.encode(Failure("RefusedError", "leadership ends").to_value())
+            running.leader.answer(frame, InvokeResult(success=False, refused=True), refused)
+        for call in calls:
+            with pytest.raises(LinkClosedError, match="the leader refused the call") as caught:
+                await call.outcome()
+            assert not caught.value.sent
+        assert running.told == ["ready", "ending"]
+        with pytest.raises(LinkClosedError, match="the link is draining"):
+            await running.follower.call(request("echo", 3), LATER)
+
+
+# ------------------------------------------------------------------ goodbye
+
+
+async def test_a_goodbye_is_acknowledged_behind_the_last_request() -> None:
+    async with following() as running:
+        call = running.call("echo", "in flight")
+        in_flight = await running.leader.receive()
+        last = running.call("echo", "last")
+        await wait_all_tasks_blocked()
+        running.leader.request(7, Goodbye())
+        await wait_all_tasks_blocked()
+        late = running.call("echo", "late")
+        last_frame, message = await running.leader.receive_message()
+        assert isinstance(message, Invoke)
+        frame, message = await running.leader.receive_message()
+        assert (frame.request_id, message) == (7, GoodbyeAck())
+        assert running.told == ["ready", "ending"]
+
+        with pytest.raises(LinkClosedError) as caught:
+            await late.outcome()
+        assert not caught.value.sent
+        with pytest.raises(LinkClosedError) as caught:
+            await running.follower.call_oneway(request("echo", "late"), LATER)
+        assert not caught.value.sent
+        running.follower.unsubscribe(REG)
+        await wait_all_tasks_blocked()
+        assert running.leader.has_nothing_to_read()
+
+        for frame, text in ((in_flight, "in flight"), (last_frame, "last")):
+            running.leader.answer(frame, InvokeResult(success=True), CODEC.encode(text))
+        assert await call.outcome() == "in flight"
+        assert await last.outcome() == "last"
+
+
+async def test_a_second_goodbye_changes_nothing() -> None:
+    async with following() as running:
+        for request_id in (1, 2):
+            running.leader.request(request_id, Goodbye())
+            frame, message = await running.leader.receive_message()
+            assert (frame.request_id, message) == (request_id, GoodbyeAck())
+        assert running.told == ["ready", "ending"]
+
+
+async def test_a_request_of_unknown_type_is_ignored() -> None:
+    async with following() as running:
+        frame = Frame(False, 1, 0, b'{"type":"of the future"}')
+        running.leader.transport.outgoing.put(encode_frame(frame))
+        await wait_all_tasks_blocked()
+        assert running.log.of("request_ignored") == [{"request": b'{"type":"of the future"}'}]
+        assert not running.ended.is_set()
+
+
+# ------------------------------------------------------------ subscriptions
+
+
+async def test_a_subscription_waits_for_the_leaders_word() -> None:
+    async with following() as running:
+        attempt = running.start(running.follower.subscribe, REG)
+        frame, message = await running.leader.receive_message()
+        assert message == Subscribe(REG.key, REG.reg)
+        await wait_all_tasks_blocked()
+        assert not attempt.ended.is_set()
+        running.leader.answer(frame, SubscribeAck(success=True))
+        await attempt.outcome()
+
+
+async def test_a_subscription_that_the_real_client_refuses_raises_its_error() -> None:
+    async with following() as running:
+        attempt = running.start(running.follower.subscribe, REG)
+        frame = await running.leader.receive()
+        error = CODEC.encode(Failure("KeyError", "'path'", args=("path",)).to_value())
+        running.leader.answer(frame, SubscribeAck(success=False), error)
+        with pytest.raises(KeyError, match="path"):
+            await attempt.outcome()
+
+
+async def test_a_subscription_without_an_answer_times_out() -> None:
+    async with following(response_timeout=0.01) as running:
+        with pytest.raises(ResponseTimeoutError) as caught:
+            await running.follower.subscribe(REG)
+        assert (caught.value.method, caught.value.timeout) == ("subscribe", 0.01)
+
+
+async def test_a_value_is_handed_on_and_acknowledged() -> None:
+    async with following() as running:
+        running.leader.request(3, SubscribeResult(REG.key), CODEC.encode([1]))
+        frame, message = await running.leader.receive_message()
+        assert (frame.request_id, message) == (3, SubscribeResultAck())
+        assert running.told == ["ready", (REG.key, [1])]
+
+
+async def test_unsubscribing_is_told_without_waiting() -> None:
+    async with following() as running:
+        running.follower.unsubscribe(REG)
+        assert (await running.leader.receive_message())[1] == Unsubscribe(REG.key, REG.reg)
+
+
+# --------------------------------------------------------------- heartbeats
+
+
+@pytest.fixture
+async def tick(monkeypatch: pytest.MonkeyPatch) -> anyio.Semaphore:
+    """Stands in for the pause between two heartbeats: one comes with each release."""
+    semaphore = anyio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == 20
+        await semaphore.acquire()
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    return semaphore
+
+
+async def test_heartbeats_measure_the_round_trip(tick: anyio.Semaphore) -> None:
+    async with following() as running:
+        for _ in range(2):
+            tick.release()
+            frame, message = await running.leader.receive_message()
+            assert message == Heartbeat()
+            running.leader.answer(frame, HeartbeatAck())
+            await wait_all_tasks_blocked()
+            assert isinstance(running.follower.round_trip, float)
+
+
+async def test_a_leader_that_answers_no_heartbeat_is_not_taken_for_dead(
+    tick: anyio.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deadline, "remaining", 0.0)  # for an answer, and there is none
+    async with following() as running:
+        for _ in range(3):
+            tick.release()
+            await wait_all_tasks_blocked()
+        frames = [await running.leader.receive_message() for _ in range(6)]
+        assert [message for _, message in frames] == [
+            part for frame, _ in frames[::2] for part in (Heartbeat(), Cancel(frame.request_id))
+        ]
+        assert running.follower.round_trip is None
+        assert not running.ended.is_set()
+
+
+async def test_heartbeats_end_when_the_leadership_does(tick: anyio.Semaphore) -> None:
+    async with following() as running:
+        running.leader.request(1, Goodbye())
+        assert (await running.leader.receive_message())[1] == GoodbyeAck()
+        tick.release()
+        tick.release()
+        await wait_all_tasks_blocked()
+        assert running.leader.has_nothing_to_read()
+        assert tick.value == 1  # nobody waits for the next one
