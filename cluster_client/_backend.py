@@ -11,6 +11,7 @@ import asyncio  # noqa: TID251
 import contextlib
 import errno
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -22,6 +23,8 @@ from anyio.lowlevel import current_token
 from cluster_client import _fork
 
 LOCALHOST: Final = "127.0.0.1"
+_RESET: Final = struct.pack("ii", 1, 0)
+"""The option SO_LINGER, for a close that resets the connection."""
 _BACKLOG: Final = 1024
 _CHUNK: Final = 65536
 """More per read costs an allocation of that size each time, and buys nothing."""
@@ -183,6 +186,8 @@ async def connect(port: int) -> Transport | None:
     with contextlib.suppress(OSError):  # the peer died in this very moment
         if sock.getsockname() != sock.getpeername():
             return StreamTransport(stream)
+        # Reset it: closed in the ordinary way it would keep the port for a minute (TIME_WAIT).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     await anyio.aclose_forcefully(stream)
     return None
 
