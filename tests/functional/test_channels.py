@@ -73,7 +73,7 @@ async def test_a_channel_that_nobody_on_the_port_serves_is_named(host: Host) -> 
     epoch = await first.epoch("X")
     second = await host.spawn()
     with pytest.raises(LeaderUnavailableError) as caught:
-        await host.open_ledger(second, "Z", max_wait_time=scaled(0.5))
+        await host.open_ledger(second, "Z", max_wait_time=scaled(1))
     assert caught.value.holder_pid == first.pid
     assert list(caught.value.holder_channels) == ["X", "Y"]
     assert f"process {first.pid} holds the port and serves 'X', 'Y'" in str(caught.value)
@@ -121,7 +121,7 @@ async def test_closing_one_client_leaves_no_other_of_its_process_without_a_leade
 ) -> None:
     first = await start(host, "X", "Y")
     second = await host.spawn()
-    await host.open_ledger(second, "Y", max_wait_time=scaled(0.5))
+    await host.open_ledger(second, "Y", max_wait_time=scaled(1))
     await first.begin_load(CALLERS, "X")
     await first.close("Y")
     # Whoever of the two holds the port, the other one's channel has no leader.

@@ -17,7 +17,7 @@ from support.processes import Host, each
 from support.times import scaled
 
 PRIVILEGED = 80
-WAIT = scaled(0.5)
+WAIT = scaled(1)
 
 
 @asynccontextmanager

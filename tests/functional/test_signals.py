@@ -51,7 +51,7 @@ async def test_a_terminated_follower_disturbs_nobody(host: Host) -> None:
 
 
 async def test_a_frozen_leader_is_waited_for(host: Host) -> None:
-    workers = await host.start(3, response_timeout=scaled(0.5))
+    workers = await host.start(3, response_timeout=scaled(1))
     leader = await host.leader()
     followers = await host.followers()
     epochs = await each(workers, Worker.epoch)
