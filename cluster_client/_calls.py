@@ -194,7 +194,7 @@ class CallExecutor:
                 ),
                 codec,
             )
-        if deadline.passed:
+        if deadline.passed or scope.cancel_called:
             return None
         scope.deadline = min(scope.deadline, anyio.current_time() + deadline.remaining)
         with scope:

@@ -230,7 +230,7 @@ class DelegateTable:
         by_name: Methods by their name on the client.
         by_target: Methods that may be called from a follower, by their name on
             the wire. No other method can be called.
-        close_names: Names that close the client.
+        aliases: Other names that the user gave to methods of the client itself.
 
     Raises:
         ConfigurationError: If *cls* is no class, a named method is missing, a
@@ -250,7 +250,7 @@ class DelegateTable:
         self.cls = cls
         self.by_name: dict[str, Method] = {}
         self.by_target: dict[str, Method] = {}
-        self.close_names: set[str] = set()
+        self.aliases: dict[str, str] = {}
         self._parts: dict[str, Method] = {}
         chosen = {**_marked(cls), **explicit}
         for part in _ROLE_PARAMETERS:
@@ -282,7 +282,10 @@ class DelegateTable:
 
     def _add(self, target: str, options: Delegate, reserved: Collection[str]) -> None:
         if options.kind == CLOSE:
-            self.close_names.add(options.name or target)
+            name = options.name or target
+            if name not in LIFECYCLE:
+                self._refuse_reserved(name, target, CLOSE, reserved)
+                self.aliases[name] = "aclose"
             return
         function = getattr(self.cls, target, None)
         if not callable(function):
@@ -323,17 +326,22 @@ class DelegateTable:
             ) from None
         self._parts[kind] = method
         if method.name != kind:
-            self._claim_name(method, reserved)
+            self._refuse_reserved(method.name, method.target, kind, reserved)
+            self.aliases[method.name] = kind
         if kind in (PUBLISH, UNPUBLISH):
             self.by_target[method.target] = method
 
-    def _claim_name(self, method: Method, reserved: Collection[str]) -> None:
-        if method.name in reserved or method.name in LIFECYCLE:
+    def _refuse_reserved(
+        self, name: str, target: str, kind: str, reserved: Collection[str]
+    ) -> None:
+        if name in reserved or name in LIFECYCLE:
             raise ConfigurationError(
-                f"{self.cls.__qualname__}.{method.target} clashes with {method.name!r} of the "
-                f'client itself; give it another name there: .delegate("{method.target}", '
-                f'"{method.kind}", name="…")'
+                f"{self.cls.__qualname__}.{target} clashes with {name!r} of the client itself; "
+                f'give it another name there: .delegate("{target}", "{kind}", name="…")'
             )
+
+    def _claim_name(self, method: Method, reserved: Collection[str]) -> None:
+        self._refuse_reserved(method.name, method.target, method.kind, reserved)
         other = self.by_name.setdefault(method.name, method)
         if other is not method:
             raise ConfigurationError(
@@ -382,13 +390,15 @@ def _public_methods(cls: type[Any]) -> list[str]:
     return [
         name
         for name in dir(cls)
-        if not name.startswith("_") and name not in LIFECYCLE and callable(getattr(cls, name))
+        if not name.startswith("_") and name not in LIFECYCLE and callable(getattr(cls, name, None))
     ]
 
 
 def _public_coroutine_methods(cls: type[Any]) -> list[str]:
     return [
-        name for name in _public_methods(cls) if inspect.iscoroutinefunction(getattr(cls, name))
+        name
+        for name in _public_methods(cls)
+        if inspect.iscoroutinefunction(getattr(cls, name, None))
     ]
 
 

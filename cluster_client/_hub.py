@@ -18,9 +18,10 @@ import anyio.abc
 from cluster_client import _backend
 from cluster_client._delegates import SUBSCRIBE, UNSUBSCRIBE, DelegateTable
 from cluster_client._encoding import encode
+from cluster_client._logs import describe
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import Registration, check_registration
-from cluster_client.errors import ConfigurationError, EncodeError
+from cluster_client.errors import ConfigurationError, EncodeError, LinkClosedError
 from cluster_protocol.codecs import Codec
 
 __all__ = ["Subscriber", "SubscriptionHub", "Upstream"]
@@ -129,6 +130,10 @@ class SubscriptionHub:
     def close(self) -> None:
         """Drop what the real client says from now on; it is about to be closed."""
         self._closed = True
+        for upstream in self._upstreams.values():
+            if not upstream.settled.is_set():
+                upstream.error = LinkClosedError("leadership ends", sent=False)
+                upstream.settled.set()
 
     # ------------------------------------------------------------- upstream
 
@@ -163,7 +168,9 @@ class SubscriptionHub:
             method = self._table.part(SUBSCRIBE)
             await self._real.invoke_part(method.target, registration.reg, upstream.listener)
         except Exception as exc:
-            self._log.warning("subscribe_failed", key=upstream.registration.key, error=repr(exc))
+            self._log.warning(
+                "subscribe_failed", key=upstream.registration.key, error=describe(exc)
+            )
             upstream.error = exc
             upstream.subscribers.clear()
         else:
@@ -178,7 +185,9 @@ class SubscriptionHub:
             # Nothing can be ended upstream. Its values are dropped from now on.
             self._log.info("no_unsubscribe_method", key=upstream.registration.key)
         except Exception as exc:
-            self._log.warning("unsubscribe_failed", key=upstream.registration.key, error=repr(exc))
+            self._log.warning(
+                "unsubscribe_failed", key=upstream.registration.key, error=describe(exc)
+            )
         upstream.listener = None
         upstream.active = False
         upstream.last = {}

@@ -60,6 +60,8 @@ class Leader:
         self._hub: SubscriptionHub  # once the real client is open
         self._connections: anyio.abc.TaskGroup  # while `run` runs
         self._ending = False
+        self._started = False
+        self._start = anyio.CancelScope()
 
     @property
     def is_leader(self) -> bool:
@@ -94,7 +96,9 @@ class Leader:
             async with anyio.create_task_group() as connections:
                 self._connections = connections
                 connections.start_soon(self._seat.accept, self._log)
-                error = await self._start_and_serve()
+                connections.start_soon(self._give_up_start)
+                with self._start:
+                    error = await self._start_and_serve()
                 if error is not None:
                     await self._refuse_followers(error)
                 self._seat.vacate(still_wanted=bool(self._peers))
@@ -110,15 +114,20 @@ class Leader:
         """Make `run` hand over and end."""
         self._seat.asked_to_leave.set()
 
+    async def _give_up_start(self) -> None:
+        """Don't let the other leaders of the process, who have left already, wait for a start."""
+        await self._seat.asked_to_leave.wait()
+        if not self._started:
+            self._start.cancel()
+
     async def _start_and_serve(self) -> Exception | None:
         """Serve while the real client is open; returns the error if it did not open."""
-        started = False
         try:
             async with self._real.open():
-                started = True
+                self._started = True
                 await self._serve()
         except Exception as exc:
-            if started:
+            if self._started:
                 raise  # a bug of ours
             return exc
         return None
@@ -166,6 +175,11 @@ class Leader:
         self._connections.start_soon(self._serve_follower, arrival)
 
     async def _serve_follower(self, arrival: Arrival) -> None:
+        if self._ending:
+            # Adopted just before the doors were closed: it would miss the goodbye. So it has to
+            # try again.
+            await arrival.transport.aclose()
+            return
         try:
             agreement, codec = self._agree(arrival)
         except RemoteProtocolError as exc:

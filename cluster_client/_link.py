@@ -81,6 +81,7 @@ class Link:
         self._handed_over = 0  # bytes of them given to the transport, ever
         self._wake_writer = anyio.Event()
         self._relieved = anyio.Event()
+        self._finished = False
         self._scope = anyio.CancelScope()
         self._reason = "the peer closed the connection"
 
@@ -144,6 +145,7 @@ class Link:
         make the kernel throw away answers that the peer has not read yet.
         """
         await self.flush()
+        self._finished = True
         await self._transport.send_eof()
 
     def _become_closed(self) -> None:
@@ -274,6 +276,8 @@ class Link:
                 return request_id
 
     def _write_frame(self, frame: Frame) -> None:
+        if self._finished:
+            return  # the peer has been told that nothing follows
         data = encode_frame(frame)
         self._outgoing.append(data)
         self._backlog += len(data)

@@ -14,6 +14,7 @@ from cluster_client._clock import Deadline
 from cluster_client._election import Joined
 from cluster_client._follower import Follower
 from cluster_client._leader import Leader
+from cluster_client._logs import describe
 from cluster_client._server import Seat, contenders
 from cluster_client._session import ClientSpec, Session, SessionEvents, StartError
 from cluster_client._states import CLIENT_TRANSITIONS, ClientState, StateMachine
@@ -158,7 +159,7 @@ class Membership:
                 if first:
                     self._start_error = error
                     return
-                self._log.warning("election_failed", error=repr(error))
+                self._log.warning("election_failed", error=describe(error))
                 self._announce_change(error)
                 await backoff.pause()
 

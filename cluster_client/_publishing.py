@@ -10,6 +10,7 @@ import anyio
 from cluster_client._calls import CallRequest
 from cluster_client._clock import Deadline
 from cluster_client._delegates import PUBLISH, UNPUBLISH, Method
+from cluster_client._logs import describe
 from cluster_client._publications import DeclarationTable
 from cluster_client._registrations import Reg, check_registration, publication_key
 from cluster_client._session import ClientSpec, Session
@@ -87,7 +88,7 @@ class Publishing:
                 except LinkClosedError:
                     return  # the next leader will be told
                 except Exception as exc:  # nobody waits for it
-                    self._log.warning("republish_failed", error=repr(exc))
+                    self._log.warning("republish_failed", error=describe(exc))
 
     def _check(self, reg: Reg) -> Json:
         return check_registration(reg, self._spec.options.format_key).reg

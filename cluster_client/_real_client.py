@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import anyio
 
+from cluster_client._logs import describe
 from cluster_client._threads import WorkerThreads
 
 _CLOSE_LIMIT: Final = 10.0
@@ -119,7 +120,7 @@ class RealClient:
                         "aclose" if hasattr(self._instance, "aclose") else "close"
                     )
             except Exception as exc:
-                self._log.warning("real_client_close_failed", error=repr(exc))
+                self._log.warning("real_client_close_failed", error=describe(exc))
         if scope.cancelled_caught:
             self._log.warning("real_client_close_timed_out", limit=_CLOSE_LIMIT)
 

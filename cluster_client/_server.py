@@ -24,6 +24,7 @@ from cluster_client import _backend
 from cluster_client._backend import Listener, Transport
 from cluster_client._clock import Deadline
 from cluster_client._election import receive_registration
+from cluster_client._logs import describe
 from cluster_client.errors import ElectionError
 from cluster_protocol import (
     REGISTRATION_LIMITS,
@@ -109,8 +110,9 @@ class PortServer:
         If followers still want the channel, and this process leads others, it
         makes way without delay for one that could lead them all.
         """
-        if self._seats.pop(seat.channel, None) is None:
+        if self._seats.get(seat.channel) is not seat:
             return
+        del self._seats[seat.channel]
         self.announce_change()
         if not self._seats:
             _servers().pop(self.port, None)
@@ -225,7 +227,7 @@ class Seat:
                     return  # the seat is vacated
                 except OSError as exc:
                     # Out of descriptors, most likely. The connection stays in the queue.
-                    log.warning("accept_failed", error=repr(exc))
+                    log.warning("accept_failed", error=describe(exc))
                     await anyio.sleep(ACCEPT_PAUSE)
                     continue
                 tasks.start_soon(self._receive, transport, log)

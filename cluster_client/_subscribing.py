@@ -11,6 +11,7 @@ import anyio.abc
 from cluster_client._campaign import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._delegates import SUBSCRIBE
+from cluster_client._logs import describe
 from cluster_client._membership import Membership
 from cluster_client._registrations import Reg, Registration, check_registration
 from cluster_client._session import ClientSpec, Session
@@ -125,6 +126,7 @@ class Subscribing:
         registration = subscription.registration
         backoff = Backoff(first=0.1, longest=30.0)
         session: Session | None = None
+        # Until it is settled, or given up because the client is closed.
         while self._table.get(registration) is subscription:
             try:
                 deadline = Deadline.after(self._spec.options.max_wait_time)
@@ -138,7 +140,7 @@ class Subscribing:
                 if isinstance(exc, ClientClosedError) or not subscription.settled.is_set():
                     subscription.error = exc
                     break
-                self._log.warning("resubscribe_failed", key=registration.key, error=repr(exc))
+                self._log.warning("resubscribe_failed", key=registration.key, error=describe(exc))
                 await backoff.pause()
                 session = None
         subscription.establishing = False

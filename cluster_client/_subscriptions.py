@@ -85,7 +85,8 @@ class Feed:
         while not self._values:
             if self._closed is not None:
                 raise ClientClosedError(self._closed)
-            self._arrival = anyio.Event()
+            if self._arrival.is_set():  # else another consumer waits for it already
+                self._arrival = anyio.Event()
             await self._arrival.wait()
         return self._values.popleft()
 
@@ -175,5 +176,8 @@ class SubscriptionTable:
         for subscription in self:
             for feed in subscription.feeds:
                 feed.close(reason)
+            if not subscription.settled.is_set():
+                subscription.error = ClientClosedError(reason)
+                subscription.settled.set()
         self._by_identity.clear()
         self._by_key.clear()

@@ -83,6 +83,9 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         for name, value in typed.items():
             method = table.by_target[value.method.__name__]
             setattr(cls, name, delegate_function(method, cls._call_delegate, name))
+        for name, own in table.aliases.items():
+            if not hasattr(cls, name):
+                setattr(cls, name, getattr(cls, own))
         for name, method in table.by_name.items():
             if not hasattr(cls, name):
                 setattr(cls, name, delegate_function(method, cls._call_delegate))
@@ -113,9 +116,9 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         self, *, task_status: anyio.abc.TaskStatus[APIClientBase[RealT]] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Open the client and keep it open until cancelled or closed; see `Client.run`."""
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(self._client.run)
+        async with self:
             task_status.started(self)
+            await self._client.wait_closed()
 
     async def aclose(self) -> None:
         """Close the client; see `Client.aclose`."""

@@ -15,8 +15,11 @@ __all__ = ["ClusterBuilder", "ClusterFactory", "cluster"]
 
 RealT = TypeVar("RealT")
 
-RESERVED = frozenset(name for name in dir(Client) if not name.startswith("_"))
-"""Names that a delegate cannot have, as the client has them itself."""
+RESERVED = frozenset(
+    [name for name in dir(Client) if not name.startswith("_")]
+    + ["resent_calls", "data_client", "cluster_options", "delegates"]
+)
+"""Names that a delegate cannot have, as client or facade have them itself."""
 
 
 class ClusterBuilder(Generic[RealT]):

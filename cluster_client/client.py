@@ -29,6 +29,7 @@ from cluster_client._delegates import (
     Method,
     delegate_function,
 )
+from cluster_client._logs import Log
 from cluster_client._membership import Membership
 from cluster_client._publishing import Publishing
 from cluster_client._registrations import Reg
@@ -40,6 +41,7 @@ from cluster_client.errors import (
     ClientClosedError,
     ConfigurationError,
     ForkedClientError,
+    LeaderUnavailableError,
     LinkClosedError,
     OutcomeUnknownError,
 )
@@ -77,7 +79,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         self._spec = spec
         options = spec.options
         logger = options.logger or structlog.get_logger("cluster_client")
-        self._log = logger.bind(client=options.name, port=options.port)
+        self._log = Log(logger).bind(client=options.name, port=options.port)
         self._codec = next(iter(spec.codecs.values()))
         self._table = SubscriptionTable(broadcast=options.is_broadcast)
         self._membership = Membership(
@@ -102,7 +104,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """Return a subclass whose methods are a real client's delegates."""
         members: dict[str, Any] = {
             **{name: delegate_function(m, cls._call) for name, m in table.by_name.items()},
-            **dict.fromkeys(table.close_names - {"aclose"}, cls.aclose),
+            **{name: getattr(cls, own) for name, own in table.aliases.items()},
             **overrides,
             "__doc__": table.cls.__doc__,
         }
@@ -182,7 +184,17 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """
         async with self:
             task_status.started(self)
-            await self._membership.wait_ended()
+            await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Wait until the client is closed, by `aclose` or the end of ``async with``.
+
+        Raises:
+            ClientClosedError: If it was never opened.
+        """
+        if self.state is ClientState.NEW:
+            raise ClientClosedError(f"{self!r} was never opened")
+        await self._membership.wait_ended()
 
     async def aclose(self) -> None:
         """Close the client: a leader hands over first; calls in flight get up to ``drain_timeout``.
@@ -280,8 +292,8 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         request.encode(self._codec)  # an error here is the caller's, and not after an election
         repeatable = method.idempotent if idempotent is None else idempotent
         session: Session | None = None
+        deadline = Deadline.after(options.max_wait_time)
         while True:
-            deadline = Deadline.after(options.max_wait_time)
             session = await self._membership.wait_for_session(deadline, other_than=session)
             try:
                 if method.kind == INVOKE_ONEWAY:
@@ -291,7 +303,13 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 if exc.sent and not repeatable:
                     raise OutcomeUnknownError(method.name, session.epoch) from exc
                 self._check_open()
-                self.resent_calls += exc.sent
+                if exc.sent:
+                    self.resent_calls += 1
+                    deadline = Deadline.after(options.max_wait_time)
+                elif deadline.passed:
+                    raise LeaderUnavailableError(
+                        options.name, options.port, options.max_wait_time, str(exc)
+                    ) from exc
 
     # -------------------------------------------------------- subscriptions
 

@@ -18,6 +18,7 @@ from cluster_protocol.codecs import Codec
 __all__ = ["ClientOptions"]
 
 _MAX_PORT: Final = 65535
+_MAX_NAME: Final = 256
 _MAX_THREADS: Final = 64
 _ENVIRONMENT: Final = {
     "port": "CLUSTER_CLIENT_PORT",
@@ -104,16 +105,17 @@ class ClientOptions:
         return options
 
     def _check(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise _wrong("name", self.name, "a non-empty string")
+        if not isinstance(self.name, str) or not _is_name(self.name):
+            raise _wrong("name", self.name, f"text of 1 to {_MAX_NAME} bytes in UTF-8")
         if not _is_int(self.port) or not 1 <= self.port <= _MAX_PORT:
             raise _wrong("port", self.port, f"an integer from 1 to {_MAX_PORT}")
         if self.is_leader is not None and not isinstance(self.is_leader, bool):
             raise _wrong("is_leader", self.is_leader, "None, True or False")
-        for name in ("max_wait_time", "drain_timeout"):
-            self._check_duration(name, minimum=0, finite=name != "max_wait_time")
-        for name in ("connect_timeout", "response_timeout", "heartbeat_interval"):
-            self._check_duration(name, minimum=None, finite=name != "response_timeout")
+        check_duration("drain_timeout", self.drain_timeout, allow_zero=True, finite=True)
+        for name in ("connect_timeout", "heartbeat_interval"):
+            check_duration(name, getattr(self, name), allow_zero=False, finite=True)
+        for name in ("max_wait_time", "response_timeout"):
+            check_duration(name, getattr(self, name), allow_zero=False, finite=False)
         for name in ("check_heartbeat", "auto_generate", "is_broadcast", "sticky_publish"):
             if not isinstance(getattr(self, name), bool):
                 raise _wrong(name, getattr(self, name), "True or False")
@@ -122,12 +124,10 @@ class ClientOptions:
                 raise _wrong(name, getattr(self, name), "a function from a registration to str")
         if self.transcode is not None and not isinstance(self.transcode, Codec):
             raise _wrong("transcode", self.transcode, "a codec with name, encode and decode")
+        if self.logger is not None and not callable(getattr(self.logger, "bind", None)):
+            raise _wrong("logger", self.logger, "a structlog logger, or anything with its methods")
         if not _is_int(self.threads) or not 1 <= self.threads <= _MAX_THREADS:
             raise _wrong("threads", self.threads, f"an integer from 1 to {_MAX_THREADS}")
-
-    def _check_duration(self, name: str, *, minimum: float | None, finite: bool) -> None:
-        value = getattr(self, name)
-        check_duration(name, value, allow_zero=minimum is not None, finite=finite)
 
 
 def check_duration(name: str, value: object, *, allow_zero: bool, finite: bool) -> None:
@@ -162,6 +162,13 @@ def _from_environment(environment: Mapping[str, str] | None) -> dict[str, object
         except ValueError:
             raise ConfigurationError(f"{variable}={text!r} is not a number") from None
     return values
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return 1 <= len(text.encode()) <= _MAX_NAME
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
 
 
 def _is_int(value: object) -> bool:

@@ -93,7 +93,12 @@ def test_parts_may_have_other_names() -> None:
     )
     assert found.part("subscribe").target == "watch"
     assert set(found.by_target) == {"declare"}
-    assert found.close_names == {"shutdown"}
+    assert found.aliases == {
+        "watch": "subscribe",
+        "forget": "unsubscribe",
+        "declare": "publish",
+        "shutdown": "aclose",
+    }
     assert "shutdown" not in found.by_name
 
 

@@ -27,16 +27,16 @@ def test_the_defaults_are_nodes_in_seconds() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("name", "", "a non-empty string"),
-        ("name", 3, "a non-empty string"),
+        ("name", "", "text of 1 to 256 bytes in UTF-8"),
+        ("name", 3, "text of 1 to 256 bytes in UTF-8"),
         ("port", 0, "an integer from 1 to 65535"),
         ("port", 65536, "an integer from 1 to 65535"),
         ("port", "7777", "an integer from 1 to 65535"),
         ("port", True, "an integer from 1 to 65535"),
         ("is_leader", "yes", "None, True or False"),
-        ("max_wait_time", -1, "a number of seconds, 0 or more"),
-        ("max_wait_time", None, "a number of seconds, 0 or more"),
-        ("max_wait_time", math.nan, "a number of seconds, 0 or more"),
+        ("max_wait_time", -1, "a number of seconds, above 0"),
+        ("max_wait_time", None, "a number of seconds, above 0"),
+        ("max_wait_time", math.nan, "a number of seconds, above 0"),
         ("connect_timeout", 0, "a number of seconds, above 0, finite"),
         ("connect_timeout", math.inf, "a number of seconds, above 0, finite"),
         ("response_timeout", 0, "a number of seconds, above 0"),
@@ -52,6 +52,9 @@ def test_the_defaults_are_nodes_in_seconds() -> None:
         ("transcode", "json", "a codec with name, encode and decode"),
         ("threads", 0, "an integer from 1 to 64"),
         ("threads", 65, "an integer from 1 to 64"),
+        ("name", "x" * 257, "text of 1 to 256 bytes in UTF-8"),
+        ("name", "\ud800", "text of 1 to 256 bytes in UTF-8"),
+        ("logger", 3, "a structlog logger, or anything with its methods"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: Any, expected: str) -> None:
