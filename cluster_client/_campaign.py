@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+from collections import Counter
 from typing import Any, Final
 
 import anyio
@@ -18,6 +20,8 @@ from cluster_protocol import FEATURES, Offer
 
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 1.0
+_MAX_OFFERED: Final = 2000
+"""Bytes of a registration, which has 4 KiB in all (SPEC 2.3)."""
 
 
 class Backoff:
@@ -45,6 +49,21 @@ class Backoff:
         if less < seconds:
             self._next = min(self._next * 2, self._longest)
             await anyio.sleep(seconds - less)
+
+
+def _offered(candidates: Counter[str]) -> tuple[str, ...]:
+    """Return the channels that the process could lead, as many as fit a registration.
+
+    Leaving some out is safe: it only makes a holder less ready to make way.
+    """
+    channels: list[str] = []
+    size = 0
+    for channel in sorted(+candidates):  # without those of count 0
+        size += len(json.dumps(channel)) + 1
+        if size > _MAX_OFFERED:
+            break
+        channels.append(channel)
+    return tuple(channels)
 
 
 class Campaign:
@@ -119,7 +138,7 @@ class Campaign:
                 codecs=tuple(self._spec.codecs),
                 features=FEATURES,
                 pid=os.getpid(),
-                channels=tuple(sorted(+contenders(options.port))),  # without those of count 0
+                channels=_offered(contenders(options.port)),
             ),
             codecs=dict(self._spec.codecs),
             connect_timeout=options.connect_timeout,

@@ -21,7 +21,7 @@ from cluster_client._states import CLIENT_TRANSITIONS, ClientState, StateMachine
 from cluster_client._subscriptions import EncodedValue
 from cluster_client.errors import ClientClosedError, ElectionError, LeaderUnavailableError
 
-_CLOSE_MARGIN: Final = 15.0
+_CLOSE_MARGIN: Final = 30.0
 """Seconds for a close beyond the drain: closing the real client, and dismissing followers."""
 
 _STABLE_SESSION: Final = 1.0
@@ -69,6 +69,7 @@ class Membership:
         self._role: Leader | Follower | None = None
         self._stopping = False
         self._start_error: Exception | None = None
+        self._crashed = False
 
     # ------------------------------------------------------------- lifetime
 
@@ -94,6 +95,9 @@ class Membership:
         try:
             with self._scope:
                 await self._hold_elections()
+        except BaseException:
+            self._crashed = True
+            raise
         finally:
             candidates[options.name] -= leads
             candidates += type(candidates)()  # drops what has come down to 0
@@ -112,6 +116,8 @@ class Membership:
                 or what the real client raised when it started.
         """
         await self._opened.wait()
+        if self._crashed:
+            await anyio.sleep_forever()  # `run` raises the cause, and so ends everything
         if self._start_error is not None:
             raise self._start_error
 

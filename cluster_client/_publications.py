@@ -32,8 +32,8 @@ class DeclarationTable:
     def __init__(self) -> None:
         self._by_key: dict[str, Declaration] = {}
 
-    def __iter__(self) -> Iterator[Declaration]:
-        return iter(list(self._by_key.values()))
+    def __iter__(self) -> Iterator[tuple[str, Declaration]]:
+        return iter(list(self._by_key.items()))
 
     def declare(self, key: str, reg: Json) -> Declaration:
         """Replace what stands under *key*.
@@ -49,8 +49,12 @@ class DeclarationTable:
         declaration = self._by_key[key] = Declaration(reg)
         return declaration
 
-    def is_current(self, key: str, declaration: Declaration) -> bool:
-        return self._by_key.get(key) is declaration
+    def get(self, key: str) -> Declaration | None:
+        return self._by_key.get(key)
+
+    def restore(self, key: str, declaration: Declaration) -> None:
+        """Let an earlier declaration stand again: its replacement was not accepted."""
+        self._by_key[key] = declaration
 
     def withdraw(self, key: str) -> Declaration | None:
         """Remove what stands under *key*, and return it."""

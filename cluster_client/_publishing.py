@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import anyio
 
 from cluster_client._calls import CallRequest
+from cluster_client._campaign import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._delegates import PUBLISH, UNPUBLISH, Method
 from cluster_client._logs import describe
@@ -52,13 +53,16 @@ class Publishing:
             return
         key = publication_key(checked, self._spec.options.publish_key)
         async with self._turn:
+            before = self._declarations.get(key)
             declaration = self._declarations.declare(key, checked)
             try:
                 await self._call(method, (checked,), {}, idempotent=True)
                 declaration.accepted = True
             finally:
-                if not declaration.accepted and self._declarations.is_current(key, declaration):
+                if not declaration.accepted:
                     self._declarations.withdraw(key)
+                    if before is not None:
+                        self._declarations.restore(key, before)
 
     async def unpublish(self, reg: Reg) -> None:
         """See `Client.unpublish`."""
@@ -72,23 +76,40 @@ class Publishing:
     @property
     def has_declarations(self) -> bool:
         """Whether anything has to be told to a new leader."""
-        return any(declaration.accepted for declaration in self._declarations)
+        return any(declaration.accepted for _, declaration in self._declarations)
 
     async def replay(self, session: Session) -> None:
-        """Make the standing declarations to a new leader."""
+        """Make the standing declarations to a new leader, each until it is accepted."""
+        backoff = Backoff(first=0.1, longest=30.0)
+        waiting = {key for key, declaration in self._declarations if declaration.accepted}
+        try:
+            while waiting:
+                for key in list(waiting):
+                    if await self._replay_one(session, key):
+                        waiting.discard(key)
+                if waiting:
+                    await backoff.pause()
+        except LinkClosedError:
+            return  # the next leader will be told
+
+    async def _replay_one(self, session: Session, key: str) -> bool:
+        """Make one declaration again; False if the real client did not accept it."""
         method = self._spec.table.part(PUBLISH)
         timeout = method.response_timeout or self._spec.options.response_timeout
+        # For each anew, so that a publication of now need not wait for them all.
         async with self._turn:
-            for declaration in self._declarations:
-                if not declaration.accepted:
-                    continue
-                request = CallRequest(method, (declaration.reg,), {}, timeout)
-                try:
-                    await session.call(request, Deadline.after(timeout))
-                except LinkClosedError:
-                    return  # the next leader will be told
-                except Exception as exc:  # nobody waits for it
-                    self._log.warning("republish_failed", error=describe(exc))
+            declaration = self._declarations.get(key)
+            if declaration is None or not declaration.accepted:
+                return True  # withdrawn in the meantime
+            request = CallRequest(method, (declaration.reg,), {}, timeout)
+            try:
+                await session.call(request, Deadline.after(timeout))
+            except LinkClosedError:
+                raise
+            except Exception as exc:  # nobody waits for it, so it is tried again
+                self._log.warning("republish_failed", error=describe(exc))
+                return False
+            return True
 
     def _check(self, reg: Reg) -> Json:
         return check_registration(reg, self._spec.options.format_key).reg

@@ -13,6 +13,9 @@ from cluster_protocol.codecs import JsonCodec
 _KEY_PREFIX: Final = "$$inner$$__"
 _JSON: Final = JsonCodec()
 
+MAX_REGISTRATION: Final = 256 << 10
+"""Bytes of a registration and its key; with all escapes they fit a connection object."""
+
 
 Reg: TypeAlias = Mapping[str, Any] | Sequence[Any] | str | float | bool | None
 """What users may pass as a registration. Covariant, unlike `Json`: a ``dict[str, str]`` is one."""
@@ -46,10 +49,16 @@ def check_registration(reg: Reg, format_key: Callable[[Json], str] | None = None
         copy = cast("Json", _JSON.decode(_JSON.encode(reg)))
     except UnencodableValueError as exc:
         raise EncodeError(f"a registration must be plain JSON: {exc}") from exc
-    if format_key is None:
-        return Registration(copy, _KEY_PREFIX + _text(copy), _text(copy, sort_keys=True))
-    key = _key(format_key, "format_key", copy)
-    return Registration(copy, _KEY_PREFIX + key, key)
+    text = _text(copy)
+    key = text if format_key is None else _key(format_key, "format_key", copy)
+    size = len(text.encode()) + len(key.encode())
+    if size > MAX_REGISTRATION:
+        raise EncodeError(
+            f"a registration of {size} bytes, together with its key; the limit is "
+            f"{MAX_REGISTRATION}: give less, or a format_key that makes shorter keys"
+        )
+    identity = _text(copy, sort_keys=True) if format_key is None else key
+    return Registration(copy, _KEY_PREFIX + key, identity)
 
 
 def publication_key(reg: Json, publish_key: Callable[[Json], str] | None) -> str:
@@ -69,9 +78,17 @@ def _key(function: Callable[[Json], str], name: str, reg: Json) -> str:
         key = function(reg)
     except Exception as exc:
         raise EncodeError(f"{name} failed for {reg!r}: {exc!r}") from exc
-    if not isinstance(key, str):
+    if not isinstance(key, str) or not _is_text(key):
         raise EncodeError(f"{name} must return a str, it gave {key!r} for {reg!r}")
     return key
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def _text(reg: Json, *, sort_keys: bool = False) -> str:

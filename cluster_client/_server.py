@@ -127,6 +127,11 @@ class PortServer:
         for seat in list(self._seats.values()):
             seat.asked_to_leave.set()
 
+    def could_be_led_here(self, channel: str, offer: Offer | None) -> bool:
+        """Tell whether the follower is a client of this process, and may lead here."""
+        own = offer is not None and offer.pid == os.getpid()
+        return own and not self._leaving and contenders(self.port)[channel] > 0
+
     def grace(self, channel: str) -> float:
         """Return for how long this process may still create the channel itself."""
         return 0.0 if channel in self._given_up else YIELD_GRACE
@@ -266,6 +271,8 @@ class Seat:
             if arrival.offer is not None and told is not (seat is not None):
                 told = seat is not None
                 await self._tell_pending(arrival, starting=told)
+            if seat is None and self._server.could_be_led_here(message.channel, arrival.offer):
+                return False  # by the follower's own client, which is to race again
             limit = Deadline.never()
             if seat is None and self._server.should_make_way(arrival.offer):
                 making_way = making_way or Deadline.after(self._server.grace(message.channel))
@@ -316,20 +323,30 @@ def race(port: int, channel: str) -> Seat | None:
     Source:
         SPEC section 8.1; cluster-client 3.7.0, ``lib/server.js``, ``ClusterServer.create``.
     """
+    try:
+        return _take_port(port, channel)
+    except OSError as exc:
+        raise ElectionError(f"127.0.0.1:{port} cannot be bound: {exc}") from exc
+
+
+def _take_port(port: int, channel: str) -> Seat | None:
     server = _servers().get(port)
     if server is not None:
         return server.take_seat(channel)
     yielding = _yields().get(port)
     if yielding is not None and not yielding.passed:
         return None
-    try:
-        listener = _backend.bind_and_listen(port)
-    except OSError as exc:
-        raise ElectionError(f"127.0.0.1:{port} cannot be bound: {exc}") from exc
+    listener = _backend.bind_and_listen(port)
     if listener is None:
         return None
-    server = _servers()[port] = PortServer(port, listener)
-    return server.take_seat(channel)
+    server = PortServer(port, listener)
+    try:
+        seat = server.take_seat(channel)
+    except OSError:
+        listener.close()  # or the port would be ours, and led by nobody
+        raise
+    _servers()[port] = server
+    return seat
 
 
 def contenders(port: int) -> Counter[str]:
