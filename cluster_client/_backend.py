@@ -13,7 +13,8 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError
 from typing import Final, Protocol
 
 import anyio
@@ -220,3 +221,23 @@ def event_loop_waker() -> Callable[[Callable[[], object]], None]:
             return
 
     return wake_trio
+
+
+@contextlib.contextmanager
+def stray_cancellations_as_errors() -> Generator[None]:
+    """Turn a cancellation that does not cancel the running task into an ordinary error.
+
+    On asyncio, whoever awaits a future that somebody else has cancelled gets the very
+    exception that would end its own task; and a task that ends so takes its group along.
+
+    Raises:
+        concurrent.futures.CancelledError: Instead of it.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as exc:
+        if isinstance(current_token().native_token, asyncio.AbstractEventLoop):
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+        raise CancelledError("what was awaited has been cancelled") from exc

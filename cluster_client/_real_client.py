@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import anyio
 
+from cluster_client import _backend
 from cluster_client._logs import describe
 from cluster_client._threads import WorkerThreads
 
@@ -88,11 +89,12 @@ class RealClient:
             A coroutine is cancelled. A thread cannot be: its result is dropped.
         """
         function = getattr(self._instance, target)
-        if inspect.iscoroutinefunction(function):
-            return await function(*args, **kwargs)
-        result = await self._in_worker(function, *args, **kwargs)
-        # An ordinary function can still return a coroutine, as decorated ones do.
-        return await result if inspect.isawaitable(result) else result
+        with _backend.stray_cancellations_as_errors():
+            if inspect.iscoroutinefunction(function):
+                return await function(*args, **kwargs)
+            result = await self._in_worker(function, *args, **kwargs)
+            # An ordinary function can still return a coroutine, as decorated ones do.
+            return await result if inspect.isawaitable(result) else result
 
     async def invoke_part(self, target: str, *args: Any) -> None:
         """Call the method that subscribes or unsubscribes."""
@@ -131,11 +133,12 @@ class RealClient:
 
     async def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the function where the class is at home."""
-        if self._in_thread:
-            result = await self._in_worker(function, *args, **kwargs)
-        else:
-            result = function(*args, **kwargs)
-        return await result if inspect.isawaitable(result) else result
+        with _backend.stray_cancellations_as_errors():
+            if self._in_thread:
+                result = await self._in_worker(function, *args, **kwargs)
+            else:
+                result = function(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
 
     async def _in_worker(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._threads is None:  # none for real clients that never need one

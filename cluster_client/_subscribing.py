@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio.abc
 
+from cluster_client import _backend
 from cluster_client._campaign import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._delegates import SUBSCRIBE
@@ -159,6 +160,7 @@ class Subscribing:
             try:
                 result = listener(value.decode())
                 if inspect.isawaitable(result):
-                    await result
+                    with _backend.stray_cancellations_as_errors():
+                        await result
             except Exception:  # a listener's bug must not end the client
                 self._log.exception("listener_failed", dropped=feed.dropped)
