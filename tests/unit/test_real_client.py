@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - its futures are what a user's code may await
 import functools
 import threading
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -449,3 +451,73 @@ async def test_an_error_of_a_method_goes_to_the_caller() -> None:
             await real.invoke("sync", (), {})
         with pytest.raises(KeyError, match="async"):
             await real.invoke("asynchronous", (), {})
+
+
+# ------------------------------------------------------ stray cancellations
+
+
+def cancelled_future() -> asyncio.Future[None]:
+    """Return what a library leaves behind of a request, say, when its connection is lost."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
+
+
+class Straying:
+    """Awaits what somebody else has cancelled, at every opportunity."""
+
+    async def start(self) -> None:
+        await cancelled_future()
+
+    async def get(self) -> None:
+        await cancelled_future()
+
+    @decorated
+    async def hidden(self) -> None:
+        await cancelled_future()
+
+    async def aclose(self) -> None:
+        await cancelled_future()
+
+
+class OnlyGetStrays:
+    get = Straying.get
+    hidden = Straying.hidden
+    subscribe = Straying.get
+
+
+class TestOnAsyncio:
+    """Awaiting a cancelled future looks like being cancelled oneself, and is not."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+    @pytest.mark.parametrize("method", ["get", "hidden"])
+    async def test_a_stray_cancellation_is_an_error_of_the_method(self, method: str) -> None:
+        async with opened(OnlyGetStrays) as real:
+            with pytest.raises(CancelledError, match="what was awaited has been cancelled"):
+                await real.invoke(method, (), {})
+            with pytest.raises(CancelledError):
+                await real.invoke_part("subscribe")
+
+    async def test_a_stray_cancellation_is_an_error_of_the_start_and_of_the_close(self) -> None:
+        log = LogRecorder()
+        with pytest.raises(CancelledError):
+            async with opened(Straying, log=log):
+                pytest.fail("it must not open")
+        assert len(log.of("real_client_close_failed")) == 1
+
+    async def test_a_cancellation_of_the_task_itself_is_none(self) -> None:
+        class Patient:
+            async def get(self) -> None:
+                entered.set()
+                await anyio.sleep_forever()
+
+        entered = anyio.Event()
+        async with opened(Patient) as real:
+            task = asyncio.ensure_future(real.invoke("get", (), {}))
+            await entered.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
