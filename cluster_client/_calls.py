@@ -229,5 +229,4 @@ class CallExecutor:
 
     def failed(self, exc: BaseException, codec: Codec, *, refused: bool = False) -> Outcome:
         """Return the outcome of a call that raised *exc*."""
-        failure = _exceptions.to_failure(exc, codec)
-        return Outcome(False, codec.encode(failure.to_value()), refused)
+        return Outcome(False, _exceptions.encode_failure(exc, codec), refused)

@@ -197,7 +197,11 @@ def _result(
     codec = codecs.get(agreement.codec)
     if codec is None:
         raise RemoteProtocolError(f"the leader chose codec {agreement.codec!r}, not offered")
-    failure = decode_registration_outcome(codec.decode(frame.application))
+    try:
+        outcome = codec.decode(frame.application)
+    except Exception as exc:  # a codec of the user's own
+        raise RemoteProtocolError(f"codec {codec.name!r} cannot read the answer: {exc!r}") from exc
+    failure = decode_registration_outcome(outcome)
     if failure is not None:
         return StartFailed(failure)
     return Joined(transport, decoder, agreement)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from cluster_client.errors import ConfigurationError, EncodeError, RefusedError, RemoteInvokeError
-from cluster_protocol import Failure, UnencodableValueError
+from cluster_protocol import Failure
 from cluster_protocol.codecs import Codec
 
-__all__ = ["Failure", "from_failure", "register_exception", "to_failure"]
+__all__ = ["Failure", "encode_failure", "from_failure", "register_exception", "to_failure"]
 
 # By name: a peer may only choose among these. No StopIteration kinds, which mean
 # something to whoever awaits, and nothing that is not an `Exception`.
@@ -23,8 +25,14 @@ _BUILTINS: Final[tuple[type[Exception], ...]] = (
     *(RecursionError, ReferenceError, RuntimeError, TimeoutError, TypeError, UnicodeDecodeError),
     *(UnicodeEncodeError, UnicodeError, UnicodeTranslateError, ValueError, ZeroDivisionError),
 )
-_classes: Final[dict[str, type[Exception]]] = {cls.__name__: cls for cls in _BUILTINS}
+_classes: Final[dict[tuple[str, str], type[Exception]]] = {
+    (cls.__module__, cls.__name__): cls for cls in _BUILTINS
+}
 
+_LARGEST_PART: Final = 1 << 20
+_LONGEST_TEXT: Final = 1 << 16
+
+T = TypeVar("T")
 ExceptionT = TypeVar("ExceptionT", bound=type[Exception])
 
 
@@ -42,11 +50,11 @@ def register_exception(cls: ExceptionT) -> ExceptionT:
         raise ConfigurationError(f"{cls!r} is not a subclass of Exception")
     if issubclass(cls, (StopIteration, StopAsyncIteration)):
         raise ConfigurationError(f"{cls.__qualname__} would end whatever iterates at the caller")
-    other = _classes.setdefault(cls.__name__, cls)
+    other = _classes.setdefault((cls.__module__, cls.__name__), cls)
     if other is not cls:
         raise ConfigurationError(
-            f"an exception of the name {cls.__name__!r} is registered already: "
-            f"{other.__module__}.{other.__qualname__}"
+            f"another exception is registered as {cls.__module__}.{cls.__name__} already: "
+            f"{other.__qualname__}"
         )
     return cls
 
@@ -56,27 +64,48 @@ for _own in (EncodeError, RefusedError):
 
 
 def to_failure(exc: BaseException, codec: Codec) -> Failure:
-    """Describe an exception, leaving out what *codec* cannot carry."""
-    # An OSError keeps its file names outside of its args; pickling asks for all of them, too.
-    args: tuple[Any, ...] = exc.args
-    if isinstance(exc, OSError):
-        args = cast("tuple[Any, ...]", exc.__reduce__()[1])
-    fields = {name: value for name, value in vars(exc).items() if _is_field(codec, name, value)}
-    code = getattr(exc, "code", None)
+    """Describe an exception, leaving out what *codec* cannot carry or what is very large.
+
+    Never fails, whatever the exception's own methods do.
+    """
+    cls = type(exc)
+    code = _attempt(lambda: getattr(exc, "code", None), None)
+    args = _attempt(lambda: _arguments(exc), ())
+    nothing: dict[str, object] = {}
+    fields = _attempt(lambda: dict(vars(exc)), nothing)
     return Failure(
-        name=type(exc).__name__,
-        message=_text(exc),
-        code=code if _carries(codec, code) else repr(code),
-        stack="".join(traceback.format_exception(exc)),
+        name=_clean(cls.__name__),
+        message=_attempt(lambda: _clean(str(exc)), "(its text could not be made)"),
+        code=code if _carries(codec, code) else _clean(_attempt(lambda: repr(code), "?")),
+        stack=_attempt(lambda: _clean("".join(traceback.format_exception(exc))), ""),
         args=args if _carries(codec, list(args)) else None,
-        fields=fields,
+        fields={
+            name: value
+            for name, value in fields.items()
+            if isinstance(name, str) and not name.startswith("_") and _carries(codec, value)
+        },
+        module=_clean(cls.__module__),
     )
 
 
+def encode_failure(exc: BaseException, codec: Codec) -> bytes:
+    """Return the codec's bytes of `to_failure`. Never fails.
+
+    With a codec that does not keep to its rules the bytes may be empty, and
+    the receiver can't read them; but it gets an answer.
+    """
+    failure = to_failure(exc, codec)
+    for attempt in (failure, Failure(failure.name, "(the error could not be encoded)")):
+        data = _attempt(partial(codec.encode, attempt.to_value()), b"")
+        if data:
+            return data
+    return b""
+
+
 def from_failure(failure: Failure) -> Exception:
-    """Make the exception again that *failure* describes."""
-    cls = _classes.get(failure.name)
-    exc = None if cls is None else _rebuild(cls, failure)
+    """Make the exception again that *failure* describes. Never fails."""
+    cls = _classes.get((failure.module, failure.name))
+    exc = None if cls is None else _attempt(lambda: _rebuild(cls, failure), None)
     if exc is None:
         exc = RemoteInvokeError(
             failure.name,
@@ -90,34 +119,37 @@ def from_failure(failure: Failure) -> Exception:
     return exc
 
 
-def _rebuild(cls: type[Exception], failure: Failure) -> Exception | None:
+def _rebuild(cls: type[Exception], failure: Failure) -> Exception:
     args: tuple[Any, ...] = (failure.message,) if failure.args is None else failure.args
-    try:
-        # A builtin keeps its args in C, and some read them only in __init__.
-        exc = cls(*args) if cls in _BUILTINS else cls.__new__(cls, *args)
-        if cls not in _BUILTINS:
-            exc.args = args
-        for name, value in failure.fields.items():
+    # A builtin keeps its args in C, and some read them only in __init__.
+    exc = cls(*args) if cls in _BUILTINS else cls.__new__(cls, *args)
+    if cls not in _BUILTINS:
+        exc.args = args
+    for name, value in failure.fields.items():
+        if not hasattr(BaseException, name):  # a peer must not replace `add_note`, say
             setattr(exc, name, value)
-    except Exception:
-        return None
     return exc
 
 
-def _is_field(codec: Codec, name: str, value: object) -> bool:
-    return not name.startswith("_") and _carries(codec, value)
+def _arguments(exc: BaseException) -> tuple[Any, ...]:
+    if isinstance(exc, OSError):
+        # It keeps its file names outside of its args; pickling asks for all of them, too.
+        return cast("tuple[Any, ...]", exc.__reduce__()[1])
+    return exc.args
 
 
 def _carries(codec: Codec, value: object) -> bool:
-    try:
-        codec.encode(value)
-    except UnencodableValueError:
-        return False
-    return True
+    return _attempt(lambda: len(codec.encode(value)) <= _LARGEST_PART, False)
 
 
-def _text(exc: BaseException) -> str:
+def _clean(text: str) -> str:
+    """Make a text that every codec carries, of a size that does no harm."""
+    return text[:_LONGEST_TEXT].encode("utf-8", "backslashreplace").decode()
+
+
+def _attempt(function: Callable[[], T], default: T) -> T:
+    """Call what runs code of users' exceptions and codecs, which may do anything."""
     try:
-        return str(exc)
+        return function()
     except Exception:
-        return f"<{type(exc).__name__} whose text could not be made>"
+        return default

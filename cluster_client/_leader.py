@@ -13,6 +13,7 @@ from cluster_client._calls import Arguments, CallExecutor, CallRequest, unpack_a
 from cluster_client._clock import Deadline
 from cluster_client._hub import SubscriptionHub
 from cluster_client._link import Link
+from cluster_client._logs import describe
 from cluster_client._peer import Peer
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import Registration
@@ -240,8 +241,8 @@ class Leader:
                 outcome = codec.encode(encode_registration_outcome(failure))
                 frame = Frame(True, arrival.request_id, 0, message, outcome)
                 await arrival.transport.send(encode_frame(frame))
-            except RemoteProtocolError as exc:
-                self._log.warning("follower_refused", error=str(exc))
+            except Exception as exc:  # no common codec, or one of the user's that fails
+                self._log.warning("follower_refused", error=describe(exc))
             finally:
                 await arrival.transport.aclose()
 

@@ -177,8 +177,7 @@ class Peer:
         try:
             await self._hub.settle(upstream)
         except Exception as exc:
-            failure = _exceptions.to_failure(exc, self.codec)
-            data = self.codec.encode(failure.to_value())
+            data = _exceptions.encode_failure(exc, self.codec)
             self.link.respond(request_id, SubscribeAck(success=False).encode(), data)
         else:
             self.link.respond(request_id, SubscribeAck(success=True).encode())

@@ -21,6 +21,7 @@ class Failure:
         stack: Its traceback as text.
         args: Its ``args``, as far as the codec carries them; ``None`` if not told.
         fields: Its other attributes, as far as the codec carries them.
+        module: Of its class; empty from a Node process.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Failure:
     stack: str = ""
     args: tuple[object, ...] | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
+    module: str = ""
 
     def to_value(self) -> dict[str, object]:
         """Return what the codec is to encode; the first four members are Node's."""
@@ -39,6 +41,8 @@ class Failure:
         }
         if self.code is not None:
             value["code"] = self.code
+        if self.module:
+            value["module"] = self.module
         if self.args is not None:
             value["args"] = list(self.args)
         if self.fields:
@@ -60,6 +64,7 @@ class Failure:
                 name=str(value.get("name") or "Error"),
                 message=str(value.get("message") or ""),
                 code=value.get("code"),
+                module=str(value.get("module") or ""),
                 stack=str(value.get("stack") or ""),
                 args=tuple(args) if isinstance(args, (list, tuple)) else None,
                 fields=(

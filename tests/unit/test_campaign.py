@@ -139,7 +139,9 @@ async def test_who_races_alone_is_told_that_another_process_holds_the_port(fake_
 
 
 async def test_a_leader_that_failed_to_start_is_an_error(fake_port: Port) -> None:
-    fake_port.joins = [lambda _: StartFailed(Failure("ValueError", "no such host"))]
+    fake_port.joins = [
+        lambda _: StartFailed(Failure("ValueError", "no such host", module="builtins"))
+    ]
     with pytest.raises(StartError) as caught:
         await run()
     assert isinstance(caught.value.error, ValueError)

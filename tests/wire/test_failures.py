@@ -199,3 +199,10 @@ def test_any_value_is_a_failure_or_the_peers_error(value: object) -> None:
         except RemoteProtocolError:
             continue
         assert failure is None or isinstance(failure.name, str)
+
+
+def test_the_module_of_a_class_travels_where_it_is_told() -> None:
+    told = Failure("QuotaError", "used up", module="shop.errors")
+    assert told.to_value()["module"] == "shop.errors"
+    assert Failure.from_value(told.to_value()) == told
+    assert "module" not in Failure("QuotaError", "used up").to_value()
