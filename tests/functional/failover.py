@@ -69,7 +69,7 @@ async def kill_leaders(
     A killed process is replaced before the next kill. Right before each kill a
     value is published, which all subscribers must have got afterwards.
     """
-    delegates = {"record": {"idempotent": idempotent}, "pid": {"idempotent": True}}
+    delegates = {"record": {"idempotent": idempotent}}
     seen = Failover()
 
     async def start_caller() -> None:

@@ -24,7 +24,7 @@ async def open_database(host: Host) -> Worker:
         CHANNEL,
         str(database(host)),
         real="database",
-        delegates={"pid": {}, "get": {}, "vote": {}},
+        delegates={"pid": {"idempotent": True}, "get": {"idempotent": True}, "vote": {}},
         port=host.port,
     )
     return worker

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 import anyio
 
+from cluster_client import delegate
 from support.times import scaled
 
 WORK: Final = scaled(0.005)
@@ -50,6 +51,7 @@ class Ledger:
         await anyio.sleep(WORK)
         return os.getpid()
 
+    @delegate(idempotent=True)
     async def pid(self) -> int:
         """Return the process that serves; it is not written down."""
         return os.getpid()

@@ -157,8 +157,8 @@ class Commands:
     def start_subprocess(self) -> int:
         """Start another program that inherits whatever is inheritable, and lives on."""
         program = f"import signal; signal.alarm({int(LIMIT)}); signal.pause()"
-        # Not waited for: it outlives this process.
-        return subprocess.Popen([sys.executable, "-c", program], close_fds=False).pid
+        self._subprocess = subprocess.Popen([sys.executable, "-c", program], close_fds=False)
+        return self._subprocess.pid
 
     def become_nobody(self) -> None:
         """Give up the privileges of root, if this process has any."""
