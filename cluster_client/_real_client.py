@@ -69,7 +69,7 @@ class RealClient:
             During the start it is passed on. The close is shielded, and limited to 10 s.
         """
         try:
-            self._instance = await self._run(self._cls, *self._args, **self._kwargs)
+            await self._make()
             await self._start()
             try:
                 yield self
@@ -100,6 +100,32 @@ class RealClient:
         """Call the method that subscribes or unsubscribes."""
         await self._run(getattr(self._instance, target), *args)
 
+    async def _make(self) -> None:
+        def construct() -> None:
+            self._instance = self._cls(*self._args, **self._kwargs)
+
+        try:
+            await self._run(construct)
+        except anyio.get_cancelled_exc_class():
+            if self._threads is not None:
+                # A thread can't be stopped: what it may still make is closed behind it.
+                self._threads.put(self._close_unstarted)
+            raise
+
+    def _close_unstarted(self) -> None:
+        """Close an instance that was made when nobody wanted it any more; in its thread."""
+        if self._instance is not None and self._enters is None:
+            try:
+                close = getattr(self._instance, self._close_name, None)
+                if callable(close):
+                    close()
+            except Exception as exc:
+                self._log.warning("real_client_close_failed", error=describe(exc))
+
+    @property
+    def _close_name(self) -> str:
+        return "aclose" if hasattr(self._cls, "aclose") else "close"
+
     async def _start(self) -> None:
         if self._enters is not None:
             await self._run(getattr(self._instance, self._enters[0]))
@@ -116,34 +142,48 @@ class RealClient:
         with anyio.move_on_after(_CLOSE_LIMIT, shield=True) as scope:
             try:
                 if self._enters is not None:
-                    await self._run(getattr(self._instance, self._enters[1]), None, None, None)
+                    leave = getattr(self._instance, self._enters[1])
+                    await self._run(leave, None, None, None, surely=True)
                 else:
-                    await self._run_if_there(
-                        "aclose" if hasattr(self._instance, "aclose") else "close"
-                    )
+                    await self._run_if_there(self._close_name, surely=True)
             except Exception as exc:
                 self._log.warning("real_client_close_failed", error=describe(exc))
         if scope.cancelled_caught:
             self._log.warning("real_client_close_timed_out", limit=_CLOSE_LIMIT)
 
-    async def _run_if_there(self, name: str) -> None:
-        function = getattr(self._instance, name, None)
-        if callable(function):
-            await self._run(function)
+    async def _run_if_there(self, name: str, *, surely: bool = False) -> None:
+        # On the class: a proxy's __getattr__ would find anything on the instance.
+        if callable(getattr(self._cls, name, None)):
+            await self._run(getattr(self._instance, name), surely=surely)
 
-    async def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call the function where the class is at home."""
-        with _backend.stray_cancellations_as_errors():
-            if self._in_thread:
-                result = await self._in_worker(function, *args, **kwargs)
-            else:
-                result = function(*args, **kwargs)
-            return await result if inspect.isawaitable(result) else result
+    async def _run(self, function: Callable[..., Any], *args: Any, surely: bool = False) -> Any:
+        """Call the function where the class is at home.
+
+        Args:
+            function: A method of the real client, or what makes it.
+            args: Its arguments.
+            surely: In a thread, call it even if its turn comes when nobody waits any more.
+        """
+        try:
+            with _backend.stray_cancellations_as_errors():
+                if self._in_thread:
+                    threads = self._open_threads()
+                    run = threads.run_surely if surely else threads.run
+                    result = await run(function, *args)
+                else:
+                    result = function(*args)
+                return await result if inspect.isawaitable(result) else result
+        except SystemExit as exc:
+            # The end of one real client is not the end of the event loop that it runs in.
+            raise RuntimeError(f"{self._cls.__qualname__} raised {exc!r}") from exc
 
     async def _in_worker(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self._open_threads().run(function, *args, **kwargs)
+
+    def _open_threads(self) -> WorkerThreads:
         if self._threads is None:  # none for real clients that never need one
             self._threads = WorkerThreads(self._thread_count, self._cls.__name__)
-        return await self._threads.run(function, *args, **kwargs)
+        return self._threads
 
 
 def is_purely_synchronous(cls: type[Any]) -> bool:

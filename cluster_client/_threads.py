@@ -32,6 +32,11 @@ class _Job:
         self.result: Any = None
         self.error: BaseException | None = None
 
+    def outcome(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.result
+
     def execute(self) -> None:
         try:
             self.result = self.context.run(self.function)
@@ -73,15 +78,31 @@ class WorkerThreads:
             A call that has not begun is dropped. One that has begun cannot be
             stopped: it runs to its end, and its result is dropped.
         """
-        job = _Job(lambda: function(*args, **kwargs))
-        self._jobs.put(job)
+        job = self.put(function, *args, **kwargs)
         try:
             await job.done.wait()
         finally:
             job.abandoned = True
-        if job.error is not None:
-            raise job.error
-        return job.result
+        return job.outcome()
+
+    async def run_surely(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call the function as `run` does, and even if nobody waits for it any more.
+
+        Raises:
+            BaseException: What the function raised.
+
+        Cancellation:
+            The function is called nevertheless, when a thread is free.
+        """
+        job = self.put(function, *args, **kwargs)
+        await job.done.wait()
+        return job.outcome()
+
+    def put(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> _Job:
+        """Have the function called when a thread is free, without waiting for it."""
+        job = _Job(lambda: function(*args, **kwargs))
+        self._jobs.put(job)
+        return job
 
     async def aclose(self) -> None:
         """End the threads after what is queued; waits up to 5 s for a running function."""

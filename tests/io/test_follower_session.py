@@ -310,7 +310,9 @@ async def test_a_subscription_that_the_real_client_refuses_raises_its_error() ->
     async with following() as running:
         attempt = running.start(running.follower.subscribe, REG)
         frame = await running.leader.receive()
-        error = CODEC.encode(Failure("KeyError", "'path'", args=("path",)).to_value())
+        error = CODEC.encode(
+            Failure("KeyError", "'path'", args=("path",), module="builtins").to_value()
+        )
         running.leader.answer(frame, SubscribeAck(success=False), error)
         with pytest.raises(KeyError, match="path"):
             await attempt.outcome()
