@@ -233,7 +233,6 @@ class Membership:
             ClientClosedError: If the client is closed meanwhile.
             Exception: What an election failed with meanwhile.
         """
-        begin = _clock.now()
         while (session := self.session) is None or session is other_than:
             if self.state is ClientState.CLOSED:
                 raise ClientClosedError(f"client {self._spec.options.name!r} is closed")
@@ -247,7 +246,7 @@ class Membership:
                 raise LeaderUnavailableError(
                     options.name,
                     options.port,
-                    _clock.now() - begin,
+                    options.max_wait_time,
                     f"the client is {self.state.value} and has found none",
                 )
         return session

@@ -13,7 +13,7 @@ from cluster_client._calls import CallExecutor, Outcome, read_arguments
 from cluster_client._hub import SubscriptionHub, Upstream
 from cluster_client._link import Link
 from cluster_client._registrations import Registration, check_registration
-from cluster_client.errors import EncodeError
+from cluster_client.errors import EncodeError, LinkClosedError
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
     SUBSCRIBE_ACK,
@@ -176,6 +176,8 @@ class Peer:
     async def _confirm(self, request_id: int, upstream: Upstream) -> None:
         try:
             await self._hub.settle(upstream)
+        except LinkClosedError:
+            return  # leadership ends: the follower asks the next leader
         except Exception as exc:
             data = _exceptions.encode_failure(exc, self.codec)
             self.link.respond(request_id, SubscribeAck(success=False).encode(), data)
