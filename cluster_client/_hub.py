@@ -149,7 +149,7 @@ class SubscriptionHub:
         One task per registration at a time: a quick subscribe, unsubscribe,
         subscribe must not reach the real client in another order.
         """
-        while bool(upstream.subscribers) != upstream.active:
+        while not self._closed and bool(upstream.subscribers) != upstream.active:
             if upstream.active:
                 await self._unsubscribe(upstream)
             else:
