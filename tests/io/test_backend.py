@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - its exceptions are what a user's code may raise
 import errno
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 
 import anyio
@@ -113,6 +115,53 @@ async def test_each_handle_accepts(port: int) -> None:
         await end.aclose()
     listener.close()
     second.close()
+
+
+async def test_a_connection_is_accepted_by_one_handle_only(port: int) -> None:
+    listener = listen(port)
+    second = listener.duplicate()
+    accepted: list[Transport] = []
+
+    async def accept(handle: SocketListener) -> None:
+        accepted.append(await handle.accept())
+
+    async with anyio.create_task_group() as tasks:
+        for handle in (listener, second):
+            tasks.start_soon(accept, handle)
+        await wait_all_tasks_blocked()
+        here = await connect(port)
+        while not accepted:
+            await wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert here is not None
+    assert len(accepted) == 1
+    for end in (here, *accepted):
+        await end.aclose()
+    listener.close()
+    second.close()
+
+
+async def test_a_connection_that_is_gone_before_it_is_accepted_is_passed_over(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_socket = anyio.abc.SocketStream.from_socket
+    gone: list[socket.socket] = []
+
+    async def fail_once(connection: socket.socket) -> anyio.abc.SocketStream:
+        if not gone:
+            gone.append(connection)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return await from_socket(connection)
+
+    monkeypatch.setattr(anyio.abc.SocketStream, "from_socket", fail_once)
+    listener = listen(port)
+    ends = [await connect(port) for _ in range(2)]
+    ends.append(await listener.accept())
+    assert gone[0].fileno() < 0
+    for end in ends:
+        assert end is not None
+        await end.aclose()
+    listener.close()
 
 
 async def test_closing_wakes_whoever_accepts(port: int) -> None:
@@ -248,3 +297,25 @@ def test_after_the_loops_end_nobody_is_woken(anyio_backend_name: str) -> None:
 
     wake = anyio.run(make, backend=anyio_backend_name)
     wake(lambda: pytest.fail("there is no loop"))
+
+
+# ------------------------------------------------------ stray cancellations
+
+
+async def test_a_cancellation_of_ones_own_task_stays_one() -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        with _backend.stray_cancellations_as_errors():
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_one_of_something_else_is_an_ordinary_error() -> None:
+    """On trio it means nothing at all, wherever it comes from."""
+    with pytest.raises(CancelledError), _backend.stray_cancellations_as_errors():
+        raise asyncio.CancelledError
+
+
+async def test_other_errors_pass() -> None:
+    with pytest.raises(ZeroDivisionError), _backend.stray_cancellations_as_errors():
+        raise ZeroDivisionError

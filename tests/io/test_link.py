@@ -449,6 +449,18 @@ async def test_finish_writes_all_and_leaves_the_last_word_to_the_peer() -> None:
         assert [frame.request_id for frame, _ in running.requests] == [9]
 
 
+async def test_what_is_said_after_the_finish_is_not_sent() -> None:
+    async with open_link() as running:
+        await running.link.finish()
+        running.link.respond(1, OK.encode())
+        call = running.start_call()
+        await wait_all_tasks_blocked()
+        assert await running.peer.receive_to_the_end() == []
+        await running.peer.transport.aclose()
+        await call.ended.wait()
+        assert call.error is not None
+
+
 # ----------------------------------------------------------------- the end
 
 

@@ -155,6 +155,21 @@ async def test_any_other_reason_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
         race(80, "a")
 
 
+async def test_a_port_that_cannot_be_used_after_all_is_freed(
+    network: Network, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_descriptors(_: Handle) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Handle, "duplicate", out_of_descriptors)
+    with pytest.raises(ElectionError, match="Too many open files"):
+        race(port, "a")
+    assert network.handles == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(_backend, "bind_and_listen", network.bind)
+    take_seat(port, "a").vacate()
+
+
 async def test_contenders_are_counted_per_port(port: int) -> None:
     contenders(port)["a"] += 1
     assert contenders(port) == {"a": 1}
@@ -322,6 +337,25 @@ async def test_doors_that_are_closed_keep_followers_waiting(network: Network, po
         await wait_all_tasks_blocked()
         assert arrivals == []
     seat.vacate()
+
+
+async def test_a_client_of_the_process_itself_is_sent_to_race_for_a_free_channel(
+    network: Network, port: int
+) -> None:
+    seat = take_seat(port, "a")
+    contenders(port).update({"b": 1, "c": 0})
+    async with accepting(seat):
+        may_lead, only_follows = (network.connect() for _ in range(2))
+        for follower, channel in ((may_lead, "b"), (only_follows, "c")):
+            offer = Offer(("msgpack",), FEATURES, pid=os.getpid(), channels=("b",))
+            follower.request(10, RegisterChannel(channel, offer))
+            assert await told(follower) == pending(False, "a")
+        assert await may_lead.receive_to_the_end() == []
+        await wait_all_tasks_blocked()
+        assert only_follows.has_nothing_to_read()
+        assert not only_follows.transport.incoming.ended
+    seat.vacate()
+    contenders(port).clear()
 
 
 # ---------------------------------------------------------------- accepting

@@ -18,7 +18,14 @@ from cluster_client._server import Seat, contenders
 from cluster_client._session import ClientSpec, StartError
 from cluster_client.errors import LeaderUnavailableError, PortOccupiedError
 from cluster_client.options import ClientOptions
-from cluster_protocol import FEATURES, Failure, FrameDecoder, Offer
+from cluster_protocol import (
+    FEATURES,
+    REGISTRATION_LIMITS,
+    Failure,
+    FrameDecoder,
+    Offer,
+    RegisterChannel,
+)
 from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
 from support.links import AGREED
 from support.logs import LogRecorder
@@ -155,6 +162,19 @@ async def test_the_offer_tells_what_this_process_can_do(fake_port: Port, joined:
     assert fake_port.offers == [
         Offer(("msgpack", "json"), FEATURES, os.getpid(), ("config", "registry"))
     ]
+
+
+async def test_an_offer_of_very_many_channels_fits_a_registration(
+    fake_port: Port, joined: Joined
+) -> None:
+    contenders(PORT).clear()
+    contenders(PORT).update({f"channel {number:04}": 1 for number in range(1000)})
+    fake_port.joins = [lambda _: joined]
+    await run()
+    (offer,) = fake_port.offers
+    assert 0 < len(offer.channels) < 1000
+    assert len(RegisterChannel("registry", offer).encode()) <= REGISTRATION_LIMITS.connection
+    contenders(PORT).clear()
 
 
 async def test_the_reason_for_waiting_is_logged_when_it_changes(fake_port: Port) -> None:

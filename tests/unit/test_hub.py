@@ -19,6 +19,7 @@ from cluster_client._hub import MAX_INBOX, SubscriptionHub
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import check_registration
 from cluster_client._subscriptions import Listener
+from cluster_client.errors import LinkClosedError
 from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
 from support.logs import LogRecorder
 
@@ -390,6 +391,18 @@ async def test_after_the_close_nothing_is_delivered_or_begun() -> None:
         await wait_all_tasks_blocked()
         assert receiver.values == []
         assert running.real.events == ["subscribe /k"]
+
+
+async def test_whoever_waits_for_the_real_client_learns_of_the_close() -> None:
+    async with running_hub() as running:
+        running.real.gate = anyio.Event()
+        settled, pending = Receiver(), Receiver()
+        running.hub.add(OTHER, "other", settled)
+        upstream = running.hub.add(REG, "k", pending)
+        running.hub.close()
+        with pytest.raises(LinkClosedError, match="leadership ends") as caught:
+            await running.hub.settle(upstream)
+        assert not caught.value.sent
 
 
 # ---------------------------------------------------------- foreign threads

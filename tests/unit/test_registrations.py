@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from cluster_client import EncodeError
-from cluster_client._registrations import check_registration, publication_key
+from cluster_client._registrations import (
+    MAX_REGISTRATION,
+    check_registration,
+    publication_key,
+)
 from cluster_protocol import Json
 
 
@@ -87,3 +91,20 @@ def test_a_publication_is_known_by_all_of_it_or_by_its_key() -> None:
     assert publication_key({"b": 1, "a": 2}, None) == publication_key({"a": 2, "b": 1}, None)
     assert publication_key({"a": 1}, None) != publication_key({"a": 2}, None)
     assert publication_key({"a": 1}, lambda _: "fixed") == "fixed"
+
+
+def test_a_registration_must_fit_a_frame_together_with_its_key() -> None:
+    large = "x" * MAX_REGISTRATION
+    with pytest.raises(EncodeError, match=r"the limit is 262144: give less, or a format_key"):
+        check_registration({"large": large})
+    with pytest.raises(EncodeError, match="the limit is 262144"):
+        check_registration(1, lambda _: large)
+    half = "x" * (MAX_REGISTRATION // 2)
+    with pytest.raises(EncodeError, match="the limit is 262144"):
+        check_registration(half)
+    assert check_registration(half, lambda _: "short").key == "$$inner$$__short"
+
+
+def test_a_key_must_be_text() -> None:
+    with pytest.raises(EncodeError, match=r"format_key must return a str, it gave '\\ud800'"):
+        check_registration(1, lambda _: "\ud800")

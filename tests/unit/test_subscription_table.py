@@ -210,3 +210,14 @@ async def test_closing_the_table_ends_every_feed() -> None:
     assert other.closed
     assert list(table) == []
     table.deliver(REG.key, value(1))
+
+
+async def test_closing_the_table_tells_whoever_waits_for_a_leaders_word() -> None:
+    table = SubscriptionTable(broadcast=True)
+    waiting, _ = table.add(REG, Feed())
+    settled, _ = table.add(OTHER, Feed())
+    settled.settled.set()
+    table.close("the client is closed")
+    assert waiting.settled.is_set()
+    assert isinstance(waiting.error, ClientClosedError)
+    assert settled.error is None
