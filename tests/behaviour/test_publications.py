@@ -100,6 +100,48 @@ async def test_a_refused_declaration_does_not_stand(upstream: Upstream, port: in
     assert not [event for event in upstream.events if event.startswith("publish")]
 
 
+class Moody(Registry):
+    """A real client that refuses some publications."""
+
+    refusals = 0
+
+    def publish(self, reg: dict[str, Any]) -> None:
+        if reg["value"] == "bad":
+            raise ValueError("bad value")
+        if self.upstream.events.count("open") > 1 and Moody.refusals:
+            Moody.refusals -= 1
+            raise ValueError("not ready yet")
+        super().publish(reg)
+
+
+def moody_client(upstream: Upstream, port: int) -> Client[Moody]:
+    return cluster(Moody, port=port, publish_key=by_path, sticky_publish=True).create(upstream)
+
+
+async def test_a_refused_replacement_leaves_the_declaration_that_stood(
+    upstream: Upstream, port: int
+) -> None:
+    async with moody_client(upstream, port) as leader, moody_client(upstream, port) as follower:
+        await follower.publish(ONE)
+        with pytest.raises(ValueError, match="bad value"):
+            await follower.publish({"path": "/k", "value": "bad"})
+        await leader.aclose()
+        while upstream.events.count("publish /k=1") < 2:
+            await anyio.wait_all_tasks_blocked()
+
+
+async def test_a_declaration_is_made_to_a_new_leader_until_that_accepts_it(
+    upstream: Upstream, port: int
+) -> None:
+    async with moody_client(upstream, port) as leader, moody_client(upstream, port) as follower:
+        await follower.publish(ONE)
+        Moody.refusals = 2
+        await leader.aclose()
+        while upstream.events.count("publish /k=1") < 2:
+            await anyio.wait_all_tasks_blocked()
+        assert Moody.refusals == 0
+
+
 async def test_there_is_a_limit_to_standing_declarations(
     client: Client[Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
