@@ -321,6 +321,17 @@ async def test_a_subscription_that_fails_is_answered_with_the_error() -> None:
         assert Failure.from_value(value).name == "KeyError"
 
 
+async def test_a_subscription_that_the_end_of_leadership_cuts_off_is_not_answered() -> None:
+    async with serving() as serves:
+        serves.hub.close()
+        serves.send(Subscribe(KEY, REG))
+        await wait_all_tasks_blocked()
+        serves.hub.close()
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.upstream.events == ["open"]
+
+
 async def test_unsubscribing_reaches_the_real_client() -> None:
     async with serving() as serves:
         await serves.answer_to(serves.send(Subscribe(KEY, REG)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -64,11 +65,14 @@ def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(
 
 
 def test_a_descriptor_that_is_closed_by_now_is_no_error() -> None:
-    lost = socket.socket()
-    _fork.protect(lost)
-    lost.close()
+    with socket.socket() as sock:
+        lost = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 500)
+    _fork._protections.add(_fork.Protection(lost))
+    os.close(lost)  # and no socket gets so high a number meanwhile
     _fork._in_child()
     assert _fork._protections == set()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(lost)
 
 
 def test_each_fork_counts() -> None:

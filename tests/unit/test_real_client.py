@@ -438,6 +438,129 @@ async def test_a_start_can_be_cancelled_and_is_closed() -> None:
     assert names(log) == ["made", "start", "aclose"]
 
 
+class SlowToMake(Recording):
+    """A synchronous client whose constructor takes as long as the test wants."""
+
+    entered: threading.Event
+    released: threading.Event
+    ended: threading.Event
+
+    def __init__(self, log: Log) -> None:
+        self.entered.set()
+        assert self.released.wait(LIMIT)
+        super().__init__(log)
+
+    def __init_subclass__(cls) -> None:
+        cls.entered, cls.released, cls.ended = (threading.Event() for _ in range(3))
+
+
+async def give_up_while_it_is_made(cls: type[SlowToMake], log: Log, told: LogRecorder) -> None:
+    """Cancel an opening that is in the constructor, and let that come to its end."""
+    async with anyio.create_task_group() as tasks:
+
+        async def open_it() -> None:
+            async with opened(cls, log, log=told):
+                pytest.fail("it must not open")
+
+        tasks.start_soon(open_it)
+        await anyio.to_thread.run_sync(cls.entered.wait, LIMIT)
+        tasks.cancel_scope.cancel()
+        cls.released.set()
+
+
+async def test_what_is_made_when_nobody_wants_it_any_more_is_closed() -> None:
+    class Client(SlowToMake):
+        def close(self) -> None:
+            self.note("close")
+
+    log: Log = []
+    await give_up_while_it_is_made(Client, log, LogRecorder())
+    assert names(log) == ["made", "close"]
+    assert len({ident for _, ident in log}) == 1
+
+
+async def test_an_error_of_that_close_is_logged_too() -> None:
+    class Client(SlowToMake):
+        def close(self) -> None:
+            raise ValueError("close")
+
+    told = LogRecorder()
+    await give_up_while_it_is_made(Client, [], told)
+    assert told.of("real_client_close_failed") == [{"error": "ValueError('close')"}]
+
+
+async def test_what_was_not_entered_is_not_left_and_what_has_no_close_is_let_go() -> None:
+    class Manager(SlowToMake):
+        def __enter__(self) -> Self:
+            raise NotImplementedError
+
+        def __exit__(self, *_: object) -> None:
+            raise NotImplementedError
+
+    class Plain(SlowToMake):
+        pass
+
+    for cls in (Manager, Plain):
+        log: Log = []
+        told = LogRecorder()
+        await give_up_while_it_is_made(cls, log, told)
+        assert names(log) == ["made"]
+        assert told.entries == []
+
+
+async def test_a_close_waits_for_its_thread_even_if_nobody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cluster_client._real_client._CLOSE_LIMIT", 0.01)
+    monkeypatch.setattr("cluster_client._threads._JOIN_LIMIT", 0.01)
+    entered, released, closed = (threading.Event() for _ in range(3))
+
+    class Busy:
+        def work(self) -> None:
+            entered.set()
+            released.wait(LIMIT)
+
+        def close(self) -> None:
+            closed.set()
+
+    async with anyio.create_task_group() as tasks:
+        async with opened(Busy) as real:
+            tasks.start_soon(real.invoke, "work", (), {})
+            await anyio.to_thread.run_sync(entered.wait, LIMIT)
+        assert not closed.is_set()
+        released.set()
+    await anyio.to_thread.run_sync(closed.wait, LIMIT)
+    assert closed.is_set()
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_a_system_exit_ends_the_real_client_and_nothing_else(asynchronous: bool) -> None:
+    class Leaving:
+        def start(self) -> None:
+            raise SystemExit(3)
+
+    class LeavingAsync(Leaving):
+        async def get(self) -> None: ...
+
+    cls = LeavingAsync if asynchronous else Leaving
+    with pytest.raises(RuntimeError, match=r"Leaving.* raised SystemExit\(3\)"):
+        async with opened(cls):
+            pytest.fail("it must not open")
+
+
+async def test_the_lifecycle_is_looked_up_on_the_class() -> None:
+    """A proxy has any attribute, if asked on the instance."""
+
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            pytest.fail(f"{name} was called")
+
+        async def get(self) -> None: ...
+
+    async with opened(Proxy):
+        pass
+
+
 async def test_an_error_of_a_method_goes_to_the_caller() -> None:
     class Broken:
         def sync(self) -> None:
