@@ -102,6 +102,10 @@ def test_parts_may_have_other_names() -> None:
     assert "shutdown" not in found.by_name
 
 
+def test_the_names_that_close_a_client_need_not_be_named() -> None:
+    assert table(close=Delegate("close"), aclose=Delegate("close")).aliases == {}
+
+
 class Odd:
     def subscribe(self, topic: str) -> None: ...
 
@@ -198,16 +202,18 @@ class Signatures:
     async def no_self(*args: Any) -> None: ...
 
     native = str.upper
+    unknown = dict.update  # written in C, and tells no signature
 
 
 def test_all_signatures_are_understood() -> None:
-    found = table(Signatures, native=Delegate()).by_name
+    found = table(Signatures, native=Delegate(), unknown=Delegate()).by_name
     assert found["anything"].bind((1, 2), {"x": 3}) == ((1, 2), {"x": 3})
     assert found["only_by_name"].bind((), {"key": "k"}) == ((), {"key": "k"})
     with pytest.raises(TypeError):
         found["only_by_name"].bind((), {})
     assert found["no_self"].bind((1,), {}) == ((1,), {})
     assert found["native"].bind((), {}) == ((), {})
+    assert found["unknown"].bind((1,), {"x": 2}) == ((1,), {"x": 2})
 
 
 async def test_a_generated_function_looks_like_the_real_method() -> None:
