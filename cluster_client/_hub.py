@@ -16,7 +16,8 @@ import anyio
 import anyio.abc
 
 from cluster_client import _backend
-from cluster_client._delegates import SUBSCRIBE, UNSUBSCRIBE, DelegateTable
+from cluster_client._delegate_options import SUBSCRIBE, UNSUBSCRIBE
+from cluster_client._delegates import DelegateTable
 from cluster_client._encoding import encode
 from cluster_client._logs import describe
 from cluster_client._real_client import RealClient

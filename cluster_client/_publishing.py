@@ -10,7 +10,8 @@ import anyio
 from cluster_client._calls import CallRequest
 from cluster_client._campaign import Backoff
 from cluster_client._clock import Deadline
-from cluster_client._delegates import PUBLISH, UNPUBLISH, Method
+from cluster_client._delegate_options import PUBLISH, UNPUBLISH
+from cluster_client._delegates import Method
 from cluster_client._logs import describe
 from cluster_client._publications import DeclarationTable
 from cluster_client._registrations import Reg, check_registration, publication_key

@@ -11,7 +11,7 @@ import anyio.abc
 from cluster_client import _backend
 from cluster_client._campaign import Backoff
 from cluster_client._clock import Deadline
-from cluster_client._delegates import SUBSCRIBE
+from cluster_client._delegate_options import SUBSCRIBE
 from cluster_client._logs import describe
 from cluster_client._membership import Membership
 from cluster_client._registrations import Reg, Registration, check_registration

@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import anyio
 import anyio.abc
 
-from cluster_client._delegates import (
-    Delegate,
-    DelegatedMethod,
-    DelegateTable,
-    Method,
-    delegate_function,
-)
+from cluster_client._delegate_options import Delegate, DelegatedMethod
+from cluster_client._delegates import DelegateTable, Method, delegate_function
 from cluster_client._registrations import Reg
 from cluster_client._states import ClientState
 from cluster_client.builder import RESERVED, ClusterFactory

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar
 
-from cluster_client._delegates import INVOKE, Delegate, DelegateTable
+from cluster_client._delegate_options import INVOKE, Delegate
+from cluster_client._delegates import DelegateTable
 from cluster_client._session import ClientSpec
 from cluster_client.client import Client
 from cluster_client.errors import ConfigurationError

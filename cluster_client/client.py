@@ -1,4 +1,7 @@
-"""The client: one surface over leader and follower, through every election."""
+"""The client: one surface over leader and follower, through every election.
+
+Longer than it looks: most of it is what users read, the docstrings of the public surface.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,8 @@ from anyio.lowlevel import checkpoint
 from cluster_client import _fork
 from cluster_client._calls import CallRequest
 from cluster_client._clock import Deadline
-from cluster_client._delegates import (
-    INVOKE_ONEWAY,
-    DelegateTable,
-    Method,
-    delegate_function,
-)
+from cluster_client._delegate_options import INVOKE_ONEWAY
+from cluster_client._delegates import DelegateTable, Method, delegate_function
 from cluster_client._logs import Log
 from cluster_client._membership import Membership
 from cluster_client._publishing import Publishing

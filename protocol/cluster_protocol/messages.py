@@ -3,6 +3,8 @@
 One frozen dataclass per type of the conversation. A message is the connection
 object only; the application object travels beside it, encoded in the codec
 that the peers agreed on.
+
+Long, as the conversation has 16 types; each class is to be read on its own.
 """
 
 from __future__ import annotations
