@@ -131,10 +131,17 @@ class SocketListener:
                 connection, _ = self._socket.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 continue  # another handle was faster, or the peer has gone again
+            # From the first moment: a fork may come while the stream is being made.
+            protection = _fork.protect(connection)
             try:
                 return StreamTransport(await anyio.abc.SocketStream.from_socket(connection))
             except (OSError, ValueError):  # the peer reset it before we came to accept it
                 connection.close()
+            except BaseException:
+                connection.close()
+                raise
+            finally:
+                _fork.release(protection)  # the transport has one of its own
 
     def duplicate(self) -> SocketListener:
         return SocketListener(self._socket.dup())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -85,6 +86,40 @@ async def test_the_next_real_client_starts_when_the_old_one_is_closed(
         await leader.aclose()
         await follower.echo(1)
     assert upstream.events == ["open", "close", "open", "close"]
+
+
+class SlowToClose:
+    """A real client that closes when the test says so."""
+
+    def __init__(self, closing: anyio.Event, gate: anyio.Event) -> None:
+        self.closing = closing
+        self.gate = gate
+
+    async def aclose(self) -> None:
+        self.closing.set()
+        await self.gate.wait()
+
+
+async def test_the_port_is_free_only_when_the_real_client_is_closed(port: int) -> None:
+    closing, gate = anyio.Event(), anyio.Event()
+
+    def can_be_bound() -> bool:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+            return True
+
+    async with cluster(SlowToClose, port=port).create(closing, gate) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.aclose)
+            await closing.wait()
+            await anyio.wait_all_tasks_blocked()
+            assert not can_be_bound()
+            gate.set()
+        assert can_be_bound()
 
 
 async def test_a_call_that_outlasts_the_drain_has_an_unknown_outcome(
