@@ -72,10 +72,6 @@ class Leader:
     def epoch(self) -> str:
         return self._seat.epoch
 
-    @property
-    def follower_count(self) -> int:
-        return len(self._peers)
-
     # ------------------------------------------------------------- lifetime
 
     async def run(self) -> None:
