@@ -13,13 +13,14 @@ __all__ = ["Delegate", "DelegatedMethod", "delegate", "delegated"]
 
 INVOKE: Final = "invoke"
 INVOKE_ONEWAY: Final = "invoke_oneway"
+STREAM: Final = "stream"
 SUBSCRIBE: Final = "subscribe"
 UNSUBSCRIBE: Final = "unsubscribe"
 PUBLISH: Final = "publish"
 UNPUBLISH: Final = "unpublish"
 CLOSE: Final = "close"
 
-KINDS: Final = (INVOKE, INVOKE_ONEWAY, SUBSCRIBE, UNSUBSCRIBE, PUBLISH, UNPUBLISH, CLOSE)
+KINDS: Final = (INVOKE, INVOKE_ONEWAY, STREAM, SUBSCRIBE, UNSUBSCRIBE, PUBLISH, UNPUBLISH, CLOSE)
 
 MARK: Final = "__cluster_delegate__"
 """Attribute of a function that is decorated with `delegate`."""
@@ -34,7 +35,8 @@ class Delegate:
     """How a method of the real client is reached.
 
     Attributes:
-        kind: ``"invoke"`` waits for the result, ``"invoke_oneway"`` does not;
+        kind: ``"invoke"`` waits for the result, ``"invoke_oneway"`` does not,
+            ``"stream"`` iterates over what the method's iterator yields;
             ``"subscribe"``, ``"unsubscribe"``, ``"publish"`` and ``"unpublish"``
             tell that the method plays that part, ``"close"`` that the name
             closes the client.
