@@ -43,8 +43,8 @@ class Members:
         found = repr(self._members[name])[:80] if name in self._members else "nothing"
         return RemoteProtocolError(f"{self._owner}: {name!r} must be {expected}, got {found}")
 
-    def text(self, name: str) -> str:
-        value = self._members.get(name)
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._members.get(name, default)
         if not isinstance(value, str):
             raise self._wrong(name, "a string")
         return value
@@ -54,6 +54,9 @@ class Members:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._wrong(name, "an integer of 0 or more")
         return value
+
+    def optional_count(self, name: str) -> int | None:
+        return None if self._members.get(name) is None else self.count(name)
 
     def flag(self, name: str, default: bool | None = None) -> bool:
         value = self._members.get(name, default)

@@ -4,7 +4,7 @@ One frozen dataclass per type of the conversation. A message is the connection
 object only; the application object travels beside it, encoded in the codec
 that the peers agreed on.
 
-Long, as the conversation has 16 types; each class is to be read on its own.
+Long, as the conversation has 20 types; each class is to be read on its own.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ __all__ = [
     "Json",
     "JsonObject",
     "Message",
+    "RealClientState",
     "RegisterChannel",
     "RegisterChannelResult",
     "RegistrationPending",
+    "Snapshot",
+    "StreamCredit",
+    "StreamItem",
     "Subscribe",
     "SubscribeAck",
     "SubscribeResult",
@@ -147,6 +151,8 @@ class Invoke(Message):
         oneway: True if no answer is wanted.
         packed: True if the application object is a packed call (SPEC 6.2) and
             not Node's list of arguments.
+        credit: If the result is to be streamed, how much of it may be sent at first (SPEC 6.6);
+            ``None`` for a call that returns its result as a whole.
     """
 
     type: ClassVar[str] = "invoke"
@@ -156,6 +162,7 @@ class Invoke(Message):
     argument_count: int
     oneway: bool = False
     packed: bool = False
+    credit: int | None = None
 
     def _members(self) -> JsonObject:
         members: JsonObject = {
@@ -165,6 +172,8 @@ class Invoke(Message):
         }
         if self.packed:
             members["packed"] = True
+        if self.credit is not None:
+            members["credit"] = self.credit
         return members
 
 
@@ -295,6 +304,75 @@ class Cancel(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamItem(Message):
+    """Leader → follower, a request without an answer: the next item of a stream (SPEC 6.6).
+
+    Attributes:
+        call_id: Request id of the `Invoke`.
+    """
+
+    type: ClassVar[str] = "stream_item"
+    is_response: ClassVar[bool] = False
+
+    call_id: int
+
+    def _members(self) -> JsonObject:
+        return {"call": self.call_id}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCredit(Message):
+    """Follower → leader, without an answer: more of a stream may be sent (SPEC 6.6).
+
+    Attributes:
+        call_id: Request id of the `Invoke`.
+        credit: How much more.
+    """
+
+    type: ClassVar[str] = "stream_credit"
+    is_response: ClassVar[bool] = False
+
+    call_id: int
+    credit: int
+
+    def _members(self) -> JsonObject:
+        return {"call": self.call_id, "credit": self.credit}
+
+
+@dataclass(frozen=True, slots=True)
+class RealClientState(Message):
+    """Leader → follower, without an answer: its real client was lost, or made anew (SPEC 6.7).
+
+    Attributes:
+        ready: Whether there is one.
+        reason: Why there is none.
+    """
+
+    type: ClassVar[str] = "real_client_state"
+    is_response: ClassVar[bool] = False
+
+    ready: bool
+    reason: str = ""
+
+    def _members(self) -> JsonObject:
+        members: JsonObject = {"ready": self.ready}
+        if self.reason:
+            members["reason"] = self.reason
+        return members
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Message):
+    """Leader → follower, without an answer: what the next leader is to start from (SPEC 6.8).
+
+    The application object has it, or is empty when there is nothing.
+    """
+
+    type: ClassVar[str] = "snapshot"
+    is_response: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
 class Goodbye(Message):
     """Leader → follower, a request: the leadership ends, send no more requests (SPEC 6.4)."""
 
@@ -400,6 +478,7 @@ def _decode_invoke(members: Members) -> Message:
         members.count("argLength"),
         members.flag("oneway", default=False),
         members.flag("packed", default=False),
+        members.optional_count("credit"),
     )
 
 
@@ -416,6 +495,10 @@ _REQUESTS: Final[dict[str, Callable[[Members], Message]]] = {
     SubscribeResult.type: lambda m: SubscribeResult(m.text("key")),
     Heartbeat.type: lambda _: Heartbeat(),
     Cancel.type: lambda m: Cancel(m.count("call")),
+    StreamItem.type: lambda m: StreamItem(m.count("call")),
+    StreamCredit.type: lambda m: StreamCredit(m.count("call"), m.count("credit")),
+    RealClientState.type: lambda m: RealClientState(m.flag("ready"), m.text("reason", default="")),
+    Snapshot.type: lambda _: Snapshot(),
     Goodbye.type: lambda _: Goodbye(),
 }
 _RESPONSES: Final[dict[str, Callable[[Members], Message]]] = {

@@ -19,7 +19,12 @@ PACKED: Final = "packed"
 CANCEL: Final = "cancel"
 GOODBYE: Final = "goodbye"
 SUBSCRIBE_ACK: Final = "subscribe_ack"
-FEATURES: Final = frozenset({PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK})
+STREAM: Final = "stream"
+REAL_CLIENT_STATE: Final = "real_client_state"
+SNAPSHOT: Final = "snapshot"
+FEATURES: Final = frozenset(
+    {PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM, REAL_CLIENT_STATE, SNAPSHOT}
+)
 """What this version can do beyond Node's protocol."""
 
 

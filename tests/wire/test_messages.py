@@ -25,10 +25,14 @@ from cluster_protocol import (
     LocalProtocolError,
     Message,
     Offer,
+    RealClientState,
     RegisterChannel,
     RegisterChannelResult,
     RegistrationPending,
     RemoteProtocolError,
+    Snapshot,
+    StreamCredit,
+    StreamItem,
     Subscribe,
     SubscribeAck,
     SubscribeResult,
@@ -47,6 +51,7 @@ CLASSES: Final[tuple[type[Message], ...]] = (
     *(RegisterChannel, RegisterChannelResult, RegistrationPending, Invoke, InvokeResult),
     *(Subscribe, SubscribeAck, Unsubscribe, SubscribeResult, SubscribeResultAck),
     *(Heartbeat, HeartbeatAck, Cancel, Goodbye, GoodbyeAck, UnknownMessage),
+    *(StreamItem, StreamCredit, RealClientState, Snapshot),
 )
 
 written = parametrize([v for v in load("frames.json") if not v.get("decode_only")])
@@ -295,14 +300,25 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(RegisterChannel, texts, st.none() | offers),
     st.builds(RegisterChannelResult, st.none() | agreements),
     st.builds(RegistrationPending, starting=st.booleans(), pid=counts, channels=names),
-    st.builds(Invoke, texts, counts, oneway=st.booleans(), packed=st.booleans()),
+    st.builds(
+        Invoke,
+        texts,
+        counts,
+        oneway=st.booleans(),
+        packed=st.booleans(),
+        credit=st.none() | counts,
+    ),
     st.builds(InvokeResult, success=st.booleans(), refused=st.booleans()),
     st.builds(Subscribe, texts, json_values()),
     st.builds(SubscribeAck, success=st.booleans()),
     st.builds(Unsubscribe, texts, json_values()),
     st.builds(SubscribeResult, texts),
     st.builds(Cancel, counts),
+    st.builds(StreamItem, counts),
+    st.builds(StreamCredit, counts, counts),
+    st.builds(RealClientState, st.booleans(), texts),
     st.sampled_from([SubscribeResultAck(), Heartbeat(), HeartbeatAck(), Goodbye(), GoodbyeAck()]),
+    st.just(Snapshot()),
 )
 
 

@@ -15,6 +15,9 @@ from cluster_protocol import (
     FEATURES,
     GOODBYE,
     PACKED,
+    REAL_CLIENT_STATE,
+    SNAPSHOT,
+    STREAM,
     SUBSCRIBE_ACK,
     Agreement,
     JsonObject,
@@ -82,13 +85,13 @@ def test_a_leader_has_all_our_features_unless_told() -> None:
 
 
 def test_features_have_fixed_names() -> None:
-    assert (*("packed", "cancel", "goodbye", "subscribe_ack"),) == (
-        PACKED,
-        CANCEL,
-        GOODBYE,
-        SUBSCRIBE_ACK,
-    )
-    assert {PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK} == FEATURES
+    names = ["packed", "cancel", "goodbye", "subscribe_ack", "stream"]
+    names += ["real_client_state", "snapshot"]
+
+    features = [PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM, REAL_CLIENT_STATE, SNAPSHOT]
+
+    assert features == names
+    assert set(features) == FEATURES
 
 
 def test_the_agreement_names_the_leadership_and_its_process() -> None:
