@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from cluster_client._delegate_options import Delegate, delegate, delegated
+from cluster_client._delegate_options import Delegate, delegate
+from cluster_client._delegated import delegated
 from cluster_client._exceptions import register_exception
 from cluster_client._states import ClientState
 from cluster_client.api import APIClientBase

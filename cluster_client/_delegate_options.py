@@ -1,15 +1,15 @@
-"""What users say of their methods: `Delegate`, `delegate`, `delegated`."""
+"""What users say of their methods: `Delegate`, `delegate`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Final, TypeVar
 
 from cluster_client.errors import ConfigurationError
 from cluster_client.options import check_duration
 
-__all__ = ["Delegate", "DelegatedMethod", "delegate", "delegated"]
+__all__ = ["Delegate", "delegate"]
 
 INVOKE: Final = "invoke"
 INVOKE_ONEWAY: Final = "invoke_oneway"
@@ -25,8 +25,6 @@ KINDS: Final = (INVOKE, INVOKE_ONEWAY, STREAM, SUBSCRIBE, UNSUBSCRIBE, PUBLISH, 
 MARK: Final = "__cluster_delegate__"
 """Attribute of a function that is decorated with `delegate`."""
 
-ResultT = TypeVar("ResultT")
-P = ParamSpec("P")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -89,74 +87,3 @@ def delegate(
         return function
 
     return apply
-
-
-class DelegatedMethod(Generic[P, ResultT]):
-    """What `delegated` leaves in a facade's body; the finished class has a function instead.
-
-    Attributes:
-        method: The real class's method.
-        options: How it is called.
-    """
-
-    def __init__(self, method: Callable[..., Any], options: Delegate) -> None:
-        self.method = method
-        self.options = options
-
-    def __get__(
-        self, instance: object, owner: type[Any]
-    ) -> Callable[P, Coroutine[Any, Any, ResultT]]:
-        """Tell type checkers what an attribute of the finished class is."""
-        raise ConfigurationError(
-            f"delegated({getattr(self.method, '__qualname__', self.method)}) works only in the "
-            f"body of a subclass of APIClientBase, not in {owner.__qualname__}"
-        )
-
-
-@overload
-def delegated(
-    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, ResultT]],
-    *,
-    idempotent: bool = False,
-    response_timeout: float | None = None,
-) -> DelegatedMethod[P, ResultT]: ...
-
-
-@overload
-def delegated(
-    method: Callable[Concatenate[Any, P], ResultT],
-    *,
-    idempotent: bool = False,
-    response_timeout: float | None = None,
-) -> DelegatedMethod[P, ResultT]: ...
-
-
-def delegated(
-    method: Callable[..., Any],
-    *,
-    idempotent: bool = False,
-    response_timeout: float | None = None,
-) -> DelegatedMethod[Any, Any]:
-    """Delegate a method of the real class in a facade's body, with its types.
-
-    ::
-
-        class RegistryAPI(APIClientBase[Registry]):
-            data_client = Registry
-            get_data = delegated(Registry.get_data, idempotent=True)
-
-    It is called like the real method, and awaited. It may have another name
-    on the facade.
-
-    Args:
-        method: The real class's method, not a name.
-        idempotent: See `Delegate`.
-        response_timeout: See `Delegate`.
-
-    Raises:
-        ConfigurationError: If an argument is wrong; when the facade's class is
-            made, if the method is not one of its ``data_client``.
-    """
-    if not callable(method) or not hasattr(method, "__name__"):
-        raise ConfigurationError(f"delegated({method!r}) needs a method of the real class")
-    return DelegatedMethod(method, Delegate(INVOKE, idempotent, response_timeout))

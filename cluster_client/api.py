@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import anyio
 import anyio.abc
 
-from cluster_client._delegate_options import Delegate, DelegatedMethod
+from cluster_client._delegate_options import Delegate
+from cluster_client._delegated import DelegatedMethod
 from cluster_client._delegates import DelegateTable, Method, delegate_function
 from cluster_client._registrations import Reg
 from cluster_client._states import ClientState
@@ -170,8 +171,8 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         return await getattr(self._client, method.name)(*args, **kwargs)
 
     if TYPE_CHECKING:
-        # The delegates that are generated on subclasses.
-        def __getattr__(self, name: str, /) -> Callable[..., Coroutine[Any, Any, Any]]: ...
+        # The delegates that are generated on subclasses: they return coroutines, or streams.
+        def __getattr__(self, name: str, /) -> Callable[..., Any]: ...
 
 
 def _typed_delegates(cls: type[APIClientBase[Any]]) -> dict[str, Delegate]:

@@ -28,7 +28,7 @@ LAYERS: Final = (
     {"_membership"},
     {"_publishing", "_subscribing"},
     {"client"},
-    {"builder"},
+    {"_delegated", "builder"},
     {"api"},
     {"__init__", "cli", "demo"},
 )
