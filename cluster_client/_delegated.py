@@ -28,7 +28,7 @@ from cluster_client._delegate_options import INVOKE, INVOKE_ONEWAY, STREAM, Dele
 from cluster_client.errors import ConfigurationError
 from cluster_client.streams import Stream
 
-__all__ = ["DelegatedMethod", "delegated"]
+__all__ = ["DelegatedMethod", "delegated", "natural_kind"]
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -147,7 +147,7 @@ def delegated(
     if not callable(method) or not hasattr(method, "__name__"):
         raise ConfigurationError(f"delegated({method!r}) needs a method of the real class")
     if kind is None:
-        kind = STREAM if _yields(method) else INVOKE
+        kind = natural_kind(method)
     elif kind not in _CALLS:
         raise ConfigurationError(
             f"delegated({method.__qualname__}, kind={kind!r}) is no call, which are "
@@ -156,15 +156,15 @@ def delegated(
     return DelegatedMethod(method, Delegate(kind, idempotent, response_timeout))
 
 
-def _yields(method: Callable[..., Any]) -> bool:
-    """Whether type checkers, which see the annotation only, take it for a generator."""
+def natural_kind(method: Callable[..., Any]) -> str:
+    """Return the kind that type checkers take a method for, who see its annotation only."""
     if inspect.isasyncgenfunction(method) or inspect.isgeneratorfunction(method):
-        return True
+        return STREAM
     if inspect.iscoroutinefunction(method):
-        return False
+        return INVOKE
     annotation = getattr(method, "__annotations__", {}).get("return")
     if isinstance(annotation, str):  # by its text: its names may exist for type checkers alone
         name = annotation.partition("[")[0].rpartition(".")[2]
     else:
         name = getattr(get_origin(annotation) or annotation, "__name__", "")
-    return name in _ITERATORS
+    return STREAM if name in _ITERATORS else INVOKE

@@ -61,6 +61,7 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
     data_client: ClassVar[type[Any]]
     cluster_options: ClassVar[Mapping[str, Any]] = {}
     delegates: ClassVar[Mapping[str, str | Delegate]] = {}
+    __cluster_generated__: ClassVar[Mapping[str, Method | str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -76,15 +77,19 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         typed = {
             name: value for name, value in vars(cls).items() if isinstance(value, DelegatedMethod)
         }
+        generated: dict[str, Method | str] = {}
         for name, value in typed.items():
-            method = table.by_target[value.method.__name__]
+            method = generated[name] = table.by_target[value.method.__name__]
             setattr(cls, name, delegate_function(method, cls._call_delegate, name))
         for name, own in table.aliases.items():
             if not hasattr(cls, name):
+                generated[name] = own
                 setattr(cls, name, getattr(cls, own))
         for name, method in table.by_name.items():
             if not hasattr(cls, name):
+                generated[name] = method
                 setattr(cls, name, delegate_function(method, cls._call_delegate))
+        cls.__cluster_generated__ = generated
 
     def __init__(self, *args: Any, cluster: ClusterFactory | None = None, **kwargs: Any) -> None:
         if not hasattr(self, "data_client"):
@@ -173,6 +178,21 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
     if TYPE_CHECKING:
         # The delegates that are generated on subclasses: they return coroutines, or streams.
         def __getattr__(self, name: str, /) -> Callable[..., Any]: ...
+
+
+def generated_attributes(cls: type[APIClientBase[Any]]) -> dict[str, Method | str]:
+    """Return what was generated on a facade and its bases and is not overridden.
+
+    That is, by attribute: the method it calls, or the name of the facade's own
+    method that it is another name for.
+    """
+    generated: dict[str, Method | str] = {}
+    overridden: set[str] = set()
+    for base in cls.__mro__:
+        own = vars(base).get("__cluster_generated__", {})
+        generated.update({name: own[name] for name in own if name not in overridden})
+        overridden.update(vars(base))
+    return generated
 
 
 def _typed_delegates(cls: type[APIClientBase[Any]]) -> dict[str, Delegate]:
