@@ -12,6 +12,7 @@ from cluster_client._delegate_options import Delegate, delegate
 from cluster_client._delegated import delegated
 from cluster_client._exceptions import register_exception
 from cluster_client._states import ClientState
+from cluster_client._user_types import register_type
 from cluster_client.api import APIClientBase
 from cluster_client.builder import ClusterBuilder, ClusterFactory, cluster
 from cluster_client.client import Client
@@ -64,4 +65,5 @@ __all__ = [
     "delegate",
     "delegated",
     "register_exception",
+    "register_type",
 ]

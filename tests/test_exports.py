@@ -56,6 +56,7 @@ def test_the_toolkits_names() -> None:
         "delegate",
         "delegated",
         "register_exception",
+        "register_type",
     ]
 
 

@@ -17,7 +17,15 @@ PROTOCOL: Final = Path(cluster_protocol.__file__).parent
 
 LAYERS: Final = (
     {"errors", "_clock", "_fork", "_logs", "_states"},
-    {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
+    {
+        "options",
+        "_backend",
+        "_encoding",
+        "_exceptions",
+        "_publications",
+        "_registrations",
+        "_user_types",
+    },
     {"_delegate_options"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
     {"_real_client", "_server"},

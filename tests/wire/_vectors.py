@@ -5,16 +5,38 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import pytest
 
+from cluster_protocol.codecs import UserType, UserTypes
+from cluster_protocol.codecs._user_types import dataclass_functions, enum_functions
+
 Vector = dict[str, Any]
 
 _FOLDER: Final = Path(__file__).parents[2] / "protocol" / "vectors"
+
+
+@dataclass(frozen=True)
+class Point:
+    x: object
+    y: object
+
+
+class Colour(Enum):
+    RED = "#f00"
+
+
+TYPES: Final = UserTypes(
+    UserType("point", Point, *dataclass_functions(Point)),
+    UserType("colour", Colour, *enum_functions(Colour)),
+)
+"""The registered types of the vectors."""
 
 
 def load(file: str, part: str | None = None) -> list[Vector]:
@@ -59,6 +81,7 @@ _TAGS: Final[dict[str, Callable[[Any], object]]] = {
     "$uuid": UUID,
     "$set": lambda items: set(untag(items)),
     "$frozenset": lambda items: frozenset(untag(items)),
+    "$type": lambda named: TYPES.decode(named[0], untag(named[1])),
 }
 
 

@@ -19,9 +19,9 @@ from cluster_protocol.codecs import Codec, MsgpackCodec
 
 from ._culprits import Junk, refusal, tells_the_culprit
 from ._values import nested
-from ._vectors import Vector, each, exactly, load, parametrize, untag
+from ._vectors import TYPES, Vector, each, exactly, load, parametrize, untag
 
-CODEC = MsgpackCodec()
+CODEC = MsgpackCodec(TYPES)
 
 understood = parametrize(load("msgpack.json", "values") + load("msgpack.json", "decode_only"))
 
@@ -87,7 +87,7 @@ def test_an_invalid_vector_is_refused_inside_of_a_value_too(vector: Vector) -> N
 def test_every_extension_has_vectors() -> None:
     names = {vector["name"].partition(":")[0] for vector in load("msgpack.json", "values")}
 
-    assert {f"extension {code}" for code in range(1, 9)} <= names
+    assert {f"extension {code}" for code in range(1, 10)} <= names
 
 
 # ----------------------------------------------------------------------- rules
@@ -252,7 +252,10 @@ def test_sets_nest_up_to_8_levels() -> None:
     assert CODEC.decode(CODEC.encode([value])) == [value]
     for too_deep in ({value}, frozenset([(1, (value,))])):
         assert refused({"s": [too_deep]}).path == "value['s'][0]"
-        assert refused({"s": [too_deep]}).reason == "it is a nest of more than 8 sets"
+        assert (
+            refused({"s": [too_deep]}).reason
+            == "it is a nest of more than 8 sets and registered types"
+        )
 
 
 @pytest.mark.parametrize("depth", [9, 100, 400, 1000, 3000])

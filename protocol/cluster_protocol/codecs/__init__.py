@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 
 from cluster_protocol.codecs._json import JsonCodec
 from cluster_protocol.codecs._msgpack import MsgpackCodec
+from cluster_protocol.codecs._user_types import REGISTERED_TYPES, UserType, UserTypes
 
-__all__ = ["Codec", "JsonCodec", "MsgpackCodec"]
+__all__ = ["REGISTERED_TYPES", "Codec", "JsonCodec", "MsgpackCodec", "UserType", "UserTypes"]
 
 
 @runtime_checkable

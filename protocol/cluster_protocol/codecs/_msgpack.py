@@ -1,11 +1,10 @@
-"""msgpack with extension types for Python's common values (SPEC 4.1)."""
+"""msgpack with extension types for Python's common values, and for users' own (SPEC 4.1)."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from cluster_protocol.codecs._path import (
     text_flaw,
     type_flaw,
 )
+from cluster_protocol.codecs._user_types import REGISTERED_TYPES, UserTypes, tell
 from cluster_protocol.errors import RemoteProtocolError, UnencodableValueError
 
 # Extension codes, part of the wire: never give one a second meaning.
@@ -29,91 +29,200 @@ _DECIMAL: Final = 5
 _UUID: Final = 6
 _SET: Final = 7
 _FROZENSET: Final = 8
+_USER_TYPE: Final = 9
 
-_MAX_SET_DEPTH: Final = 8
-"""How deeply sets nest. Each level is a msgpack of its own, whose reader takes
-some 40 kB of C stack: without a limit a peer could overflow it and kill us."""
-_SETS_TOO_DEEP: Final = f"a nest of more than {_MAX_SET_DEPTH} sets"
+_MAX_NEST: Final = 8
+"""How deeply sets and user types nest in each other. Each level is a msgpack of its own, whose
+reader takes some 40 kB of C stack: without a limit a peer could overflow it and kill us."""
+_NEST_TOO_DEEP: Final = f"a nest of more than {_MAX_NEST} sets and registered types"
 
 
 class MsgpackCodec:
-    """msgpack; besides its own types: big ints, dates, Decimal, UUID, sets.
+    """msgpack; besides its own types: big ints, dates, Decimal, UUID, sets, users' types.
 
-    A tuple arrives as a list, a tuple as a dict's key as a tuple. Sets nest up
-    to 8 levels.
+    A tuple arrives as a list, a tuple as a dict's key as a tuple. Sets and
+    users' types nest up to 8 levels.
+
+    Args:
+        types: The users' types; as a rule those of the process.
     """
 
     name: str = "msgpack"
 
+    def __init__(self, types: UserTypes = REGISTERED_TYPES) -> None:
+        self._level = _nest(types)
+        self._slow_level = _nest(types, tuple_keys=True)
+        self._to_extension = self._level.to_extension  # bound once: it shows in small values
+        self._from_extension = self._level.from_extension
+
     def encode(self, value: object, /) -> bytes:
         """Return the bytes; see `Codec.encode`."""
         try:
-            return _packb(value, _to_extension)
+            return _packb(value, self._to_extension)
         except Exception as exc:  # code of the values runs in there: a tzinfo may raise anything
-            culprit = find_unencodable(value, _flaw, _flaw)
-            path, reason = culprit or ("value", str(exc))
+            flaw = self._level.flaw
+            path, reason = find_unencodable(value, flaw, flaw) or ("value", tell(exc))
             raise UnencodableValueError(self.name, path, reason) from exc
 
     def decode(self, data: bytes, /) -> object:
         """Return the value; see `Codec.decode`."""
         try:
-            return _unpack(data)
-        # A hostile peer's extensions can make the constructors raise these;
-        # ArithmeticError is Decimal's and datetime's complaint.
-        except (*_UNPACK_ERRORS, TypeError) as exc:
-            raise RemoteProtocolError(f"not msgpack: {type(exc).__name__}: {exc}") from exc
+            try:
+                return msgpack.unpackb(data, ext_hook=self._from_extension, strict_map_key=False)
+            except TypeError:
+                # A list cannot be a key. It was a tuple, then: rare, so only now by the slow way,
+                # and from here for all levels, as else each of them could double the work.
+                return self._slow_level.unpack(data)
+        except RemoteProtocolError:
+            raise
+        # A hostile peer's extensions can make constructors fail, and so can what a user's class
+        # does to be a key.
+        except Exception as exc:
+            raise RemoteProtocolError(f"not msgpack: {tell(exc)}") from exc
 
 
-_UNPACK_ERRORS: Final = (ValueError, ArithmeticError, RecursionError, msgpack.UnpackException)
+class _Level:
+    """One level of the nest of sets and users' types: what the hooks of its parser have to know.
 
+    Args:
+        types: The users' types.
+        inner: The next level; ``None`` in the last one.
+        tuple_keys: Whether a list is taken as a key, as a tuple; slower.
+    """
 
-def _unpack(data: bytes) -> object:
-    try:
-        return msgpack.unpackb(data, ext_hook=_from_extension, strict_map_key=False)
-    except TypeError:
-        # A list cannot be a key. It was a tuple, then: rare, so only now by the slow way.
+    __slots__ = ("_inner", "_pairs_hook", "_types")
+
+    def __init__(self, types: UserTypes, inner: _Level | None, *, tuple_keys: bool) -> None:
+        self._types = types
+        self._inner = inner
+        self._pairs_hook = _dict_of_pairs if tuple_keys else None
+
+    @property
+    def is_last(self) -> bool:
+        return self._inner is None
+
+    @property
+    def inner(self) -> _Level:
+        """The next level.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self._inner is None:
+            raise ValueError(_NEST_TOO_DEEP)
+        return self._inner
+
+    # -------------------------------------------------------------- encoding
+
+    def pack(self, value: object) -> bytes:
+        """Return the bytes; raises whatever code of the values raises."""
+        return _packb(value, self.to_extension)
+
+    def to_extension(self, value: object) -> msgpack.ExtType:
+        """Encode what msgpack itself cannot; called for nothing else."""
+        cls = type(value)
+        encode = _ENCODERS.get(cls)
+        if encode is not None:
+            return encode(value, self)
+        user_type = self._types.by_class.get(cls)
+        if user_type is not None:
+            inner = self.inner  # first: an encode that returns its own argument comes to an end
+            named = [user_type.name, user_type.encode(value)]
+            return msgpack.ExtType(_USER_TYPE, inner.pack(named))
+        for base, encode in _ENCODERS.items():
+            if isinstance(value, base):
+                return encode(value, self)
+        raise TypeError(f"type {cls.__name__}")
+
+    # -------------------------------------------------------------- decoding
+
+    def unpack(self, data: bytes) -> object:
+        """Return the value; raises whatever its constructors raise."""
         return msgpack.unpackb(
-            data, ext_hook=_from_extension, strict_map_key=False, object_pairs_hook=_dict_of_pairs
+            data,
+            ext_hook=self.from_extension,
+            strict_map_key=False,
+            object_pairs_hook=self._pairs_hook,
         )
 
+    def unpack_members(self, data: bytes) -> list[Any]:
+        """Return what a set holds."""
+        return _unpack_list(data, self.inner.from_extension)
 
-def _dict_of_pairs(pairs: Iterable[tuple[object, object]]) -> dict[object, object]:
-    return {_frozen(key): value for key, value in pairs}
+    def unpack_user_type(self, data: bytes) -> object:
+        """Return an instance of a registered type."""
+        match self.inner.unpack(data):
+            case [str(name), value]:
+                return self._types.decode(name, value)
+        raise ValueError("a registered type is a list of its name and its value")
+
+    def from_extension(self, code: int, data: bytes) -> object:
+        decode = _DECODERS.get(code)
+        if decode is None:
+            raise ValueError(f"extension {code} is not known")
+        return decode(data, self)
+
+    # -------------------------------------------------- what is not encodable
+
+    def flaw(self, value: object) -> str | None:
+        """Say what is wrong with a leaf, a key or a set; ``None`` if it is carried."""
+        pending: list[tuple[object, int, _Level]] = [(value, 0, self)]
+        while pending:
+            part, depth, level = pending.pop()
+            if depth > MAX_DEPTH:
+                return TOO_DEEP
+            if type(part) in self._types.by_class:
+                flaw = level.user_type_flaw(part)
+            elif isinstance(part, (set, frozenset)):
+                if level.is_last:
+                    return _NEST_TOO_DEEP
+                pending.extend((item, depth + 1, level.inner) for item in part)
+                continue
+            elif isinstance(part, tuple):  # in a key or a set
+                pending.extend((item, depth + 1, level) for item in part)
+                continue
+            else:
+                flaw = level.leaf_flaw(part)
+            if flaw is not None:
+                as_it_is = part is value or flaw == _NEST_TOO_DEEP
+                return flaw if as_it_is else f"a {type(value).__name__} with a part that is {flaw}"
+        return None
+
+    def user_type_flaw(self, value: object) -> str | None:
+        """Say what is wrong with an instance of a registered type."""
+        if self.is_last:
+            return _NEST_TOO_DEEP
+        try:
+            content = self._types.by_class[type(value)].encode(value)
+        except Exception as exc:
+            return f"{type_flaw(value)}, whose encode raised {tell(exc)}"
+        flaw = self.inner.flaw
+        path, reason = find_unencodable(content, flaw, flaw) or ("", "")
+        if not path:
+            return None
+        if reason.endswith(_NEST_TOO_DEEP):
+            return _NEST_TOO_DEEP
+        return f"{type_flaw(value)}, in whose encoded form {path} cannot be: {reason}"
+
+    def leaf_flaw(self, value: object) -> str | None:
+        """Say what is wrong with what consists of no parts."""
+        if isinstance(value, str):
+            return text_flaw(value)
+        try:
+            self.pack(value)
+        except TypeError:
+            return f"{type_flaw(value)}, which is not registered (register_type)"
+        except Exception as exc:  # a memoryview that was released, a tzinfo with a bug
+            return f"{type_flaw(value)} and raises {tell(exc)}"
+        return None
 
 
-def _frozen(key: object) -> object:
-    return tuple(map(_frozen, key)) if isinstance(key, list) else key
-
-
-def _to_extension(value: object, set_depth: int = 0) -> msgpack.ExtType:
-    """Encode what msgpack itself cannot; called for nothing else."""
-    match value:
-        case int():
-            size = value.bit_length() // 8 + 1
-            return msgpack.ExtType(_BIG_INT, value.to_bytes(size, "big", signed=True))
-        case dt.datetime():  # before date, its base class
-            return msgpack.ExtType(_DATETIME, value.isoformat().encode())
-        case dt.date():
-            return msgpack.ExtType(_DATE, value.isoformat().encode())
-        case dt.timedelta():
-            fields = (value.days, value.seconds, value.microseconds)
-            return msgpack.ExtType(_TIMEDELTA, msgpack.packb(fields))
-        case Decimal():
-            return msgpack.ExtType(_DECIMAL, str(value).encode())
-        case UUID():
-            return msgpack.ExtType(_UUID, value.bytes)
-        case frozenset():
-            return msgpack.ExtType(_FROZENSET, _pack_members(value, set_depth))
-        case set():
-            return msgpack.ExtType(_SET, _pack_members(value, set_depth))
-        case _:
-            raise TypeError(f"type {type(value).__name__}")
-
-
-def _pack_members(members: Iterable[object], set_depth: int) -> bytes:
-    if set_depth == _MAX_SET_DEPTH:
-        raise ValueError(_SETS_TOO_DEEP)
-    return _packb(list(members), partial(_to_extension, set_depth=set_depth + 1))
+def _nest(types: UserTypes, *, tuple_keys: bool = False) -> _Level:
+    """Return the outermost level; below it are as many as there may be."""
+    level = _Level(types, None, tuple_keys=tuple_keys)
+    for _ in range(_MAX_NEST):
+        level = _Level(types, level, tuple_keys=tuple_keys)
+    return level
 
 
 def _packb(value: object, default: Callable[[object], msgpack.ExtType]) -> bytes:
@@ -121,17 +230,48 @@ def _packb(value: object, default: Callable[[object], msgpack.ExtType]) -> bytes
     return cast("bytes", msgpack.packb(value, default=default))
 
 
-def _from_extension(code: int, data: bytes, set_depth: int = 0) -> object:
-    decode = _DECODERS.get(code)
-    if decode is None:
-        raise ValueError(f"extension {code} is not known")
-    return decode(data, set_depth)
+# ---------------------------------------------------------- extension types
 
 
-def _unpack_members(data: bytes, set_depth: int) -> list[Any]:
-    if set_depth == _MAX_SET_DEPTH:
-        raise ValueError(_SETS_TOO_DEEP)
-    return _unpack_list(data, partial(_from_extension, set_depth=set_depth + 1))
+def _big_int(value: int, _: _Level) -> msgpack.ExtType:
+    size = value.bit_length() // 8 + 1
+    return msgpack.ExtType(_BIG_INT, value.to_bytes(size, "big", signed=True))
+
+
+def _timedelta(value: dt.timedelta, _: _Level) -> msgpack.ExtType:
+    fields = (value.days, value.seconds, value.microseconds)
+    return msgpack.ExtType(_TIMEDELTA, msgpack.packb(fields))
+
+
+_ENCODERS: Final[dict[type, Callable[[Any, _Level], msgpack.ExtType]]] = {
+    int: _big_int,
+    # Before date, its base class: a subclass is written as the first one here that it is.
+    dt.datetime: lambda value, _: msgpack.ExtType(_DATETIME, value.isoformat().encode()),
+    dt.date: lambda value, _: msgpack.ExtType(_DATE, value.isoformat().encode()),
+    dt.timedelta: _timedelta,
+    Decimal: lambda value, _: msgpack.ExtType(_DECIMAL, str(value).encode()),
+    UUID: lambda value, _: msgpack.ExtType(_UUID, value.bytes),
+    frozenset: lambda value, level: msgpack.ExtType(_FROZENSET, level.inner.pack(list(value))),
+    set: lambda value, level: msgpack.ExtType(_SET, level.inner.pack(list(value))),
+}
+
+
+def _to_timedelta(data: bytes, _: _Level) -> dt.timedelta:
+    days, seconds, microseconds = _unpack_list(data, msgpack.ExtType)
+    return dt.timedelta(days, seconds, microseconds)
+
+
+_DECODERS: Final[dict[int, Callable[[bytes, _Level], object]]] = {
+    _BIG_INT: lambda data, _: int.from_bytes(data, "big", signed=True),
+    _DATETIME: lambda data, _: dt.datetime.fromisoformat(data.decode()),
+    _DATE: lambda data, _: dt.date.fromisoformat(data.decode()),
+    _TIMEDELTA: _to_timedelta,
+    _DECIMAL: lambda data, _: Decimal(data.decode()),
+    _UUID: lambda data, _: UUID(bytes=data),
+    _SET: lambda data, level: set(level.unpack_members(data)),
+    _FROZENSET: lambda data, level: frozenset(level.unpack_members(data)),
+    _USER_TYPE: lambda data, level: level.unpack_user_type(data),
+}
 
 
 def _unpack_list(data: bytes, ext_hook: Callable[[int, bytes], object]) -> list[Any]:
@@ -143,53 +283,9 @@ def _unpack_list(data: bytes, ext_hook: Callable[[int, bytes], object]) -> list[
     return list(items)
 
 
-def _to_timedelta(data: bytes, _: int) -> dt.timedelta:
-    days, seconds, microseconds = _unpack_list(data, msgpack.ExtType)
-    return dt.timedelta(days, seconds, microseconds)
+def _dict_of_pairs(pairs: Iterable[tuple[object, object]]) -> dict[object, object]:
+    return {_frozen(key): value for key, value in pairs}
 
 
-_DECODERS: Final[dict[int, Callable[[bytes, int], object]]] = {
-    _BIG_INT: lambda data, _: int.from_bytes(data, "big", signed=True),
-    _DATETIME: lambda data, _: dt.datetime.fromisoformat(data.decode()),
-    _DATE: lambda data, _: dt.date.fromisoformat(data.decode()),
-    _TIMEDELTA: _to_timedelta,
-    _DECIMAL: lambda data, _: Decimal(data.decode()),
-    _UUID: lambda data, _: UUID(bytes=data),
-    _SET: lambda data, set_depth: set(_unpack_members(data, set_depth)),
-    _FROZENSET: lambda data, set_depth: frozenset(_unpack_members(data, set_depth)),
-}
-
-
-def _flaw(value: object) -> str | None:
-    """Say what is wrong with a leaf, a key or a set; ``None`` if it is carried."""
-    pending: list[tuple[object, int, int]] = [(value, 0, 0)]
-    while pending:
-        part, depth, set_depth = pending.pop()
-        if depth > MAX_DEPTH:
-            return TOO_DEEP
-        match part:
-            case set() | frozenset():
-                if set_depth == _MAX_SET_DEPTH:
-                    return _SETS_TOO_DEEP
-                pending.extend((item, depth + 1, set_depth + 1) for item in part)
-                continue
-            case tuple():  # in a key or a set
-                pending.extend((item, depth + 1, set_depth) for item in part)
-                continue
-            case _:
-                flaw = _leaf_flaw(part)
-        if flaw is not None:
-            return flaw if part is value else f"a {type(value).__name__} with a part that is {flaw}"
-    return None
-
-
-def _leaf_flaw(value: object) -> str | None:
-    if isinstance(value, str):
-        return text_flaw(value)
-    try:
-        msgpack.packb(value, default=_to_extension)
-    except TypeError:
-        return type_flaw(value)
-    except Exception as exc:  # a memoryview that was released, a tzinfo with a bug
-        return f"{type_flaw(value)} and raises {type(exc).__name__}: {exc}"
-    return None
+def _frozen(key: object) -> object:
+    return tuple(map(_frozen, key)) if isinstance(key, list) else key
