@@ -16,6 +16,7 @@ def main() -> None:
         import typer  # noqa: PLC0415 - optional dependency
 
         from cluster_client.demo.command import demo  # noqa: PLC0415 - needs it, too
+        from cluster_client.stubs.command import stubs  # noqa: PLC0415 - needs it, too
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] not in _EXTRA:
             raise
@@ -28,13 +29,9 @@ def main() -> None:
         no_args_is_help=True,
         add_completion=False,
     )
-    application.callback()(_together)
     application.command()(demo)
+    application.command()(stubs)
     application()
-
-
-def _together() -> None:
-    """Make a group of commands of it, even while there is only one."""
 
 
 if __name__ == "__main__":
