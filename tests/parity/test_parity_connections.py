@@ -10,7 +10,9 @@ import anyio.abc
 import pytest
 
 from cluster_client import (
+    APIClientBase,
     ClientClosedError,
+    ClientState,
     ConfigurationError,
     PortOccupiedError,
     _election,
@@ -139,6 +141,34 @@ async def test_nothing_is_subscribed_when_the_client_is_closed(port: int) -> Non
         with pytest.raises(ClientClosedError):
             await follower.subscribe({"path": "/k"}, Recorder())
         assert upstream.listeners == {}
+
+
+class RegistryAPI(APIClientBase[Registry]):
+    data_client = Registry
+
+    async def echo(self, value: str) -> str:
+        return f"facade {await self._client.echo(value)}"
+
+
+async def test_a_follower_that_came_first_is_served_when_its_leader_comes(port: int) -> None:
+    waits = LogRecorder()
+
+    def on_port(cls: type[Any], /, **options: Any) -> Any:
+        return cluster(cls, **options, port=port, max_wait_time=scaled(10), **role)
+
+    role: dict[str, Any] = {"is_leader": False, "logger": waits}
+    follower = RegistryAPI(Upstream(), cluster=on_port)
+    role = {"is_leader": True}
+    leader = RegistryAPI(Upstream(), cluster=on_port)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follower.run)
+        while not waits.of("no_leader_yet"):
+            await anyio.wait_all_tasks_blocked()
+        async with leader:
+            while follower.state is not ClientState.FOLLOWING:
+                await anyio.wait_all_tasks_blocked()
+            assert await follower.echo("hello") == "facade hello"
+            await follower.aclose()
 
 
 async def test_a_follower_that_came_first_gets_the_error_of_its_leaders_start(port: int) -> None:
