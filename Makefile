@@ -7,12 +7,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST ?= pytest
 ARGS   ?=
+ZOOKEEPER_JAR := /usr/share/java/zookeeper.jar
 
 # Coverage of the processes that the tests start: see "Measuring subprocesses" in its manual.
 COVERAGE_ENV = COVERAGE_FILE="$(CURDIR)/.coverage" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv install test lint types check clean
+.PHONY: help demo venv install test lint types check clean zookeeper
 
 help:
 	@echo "make demo     four processes share one database client, and survive their leader's death;"
@@ -30,11 +31,23 @@ demo: $(VENV)/.demo
 venv: $(BIN)/python
 install: $(VENV)/.dev
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev zookeeper
 	@rm -f .coverage .coverage.*
 	@$(COVERAGE_ENV) $(BIN)/python -W error -m coverage run -m $(PYTEST) $(ARGS)
 	@$(COVERAGE_ENV) $(BIN)/python -m coverage combine --quiet
 	@$(COVERAGE_ENV) $(BIN)/python -m coverage report
+
+# Debian's package, with the Java that it needs; without it the tests of contrib/zookeeper are skipped.
+zookeeper:
+	@if test -e $(ZOOKEEPER_JAR); then :; \
+	elif command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+		echo "installing ZooKeeper, for the tests"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends zookeeper >/dev/null || \
+			echo "ZooKeeper could not be installed" >&2; \
+	else \
+		echo "tests with ZooKeeper need its server: apt-get install zookeeper" >&2; \
+	fi
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -67,5 +80,5 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "installing cluster-client and the tools for development"
 	@$(PIP) install --upgrade 'pip>=25.1'  # the first that knows --group
-	@$(PIP) install -e '.[cli,trio]' --group dev
+	@$(PIP) install -e '.[cli,trio,zookeeper]' --group dev
 	@touch $@ $(VENV)/.demo

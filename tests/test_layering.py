@@ -16,7 +16,7 @@ TOOLKIT: Final = Path(cluster_client.__file__).parent
 PROTOCOL: Final = Path(cluster_protocol.__file__).parent
 
 LAYERS: Final = (
-    {"errors", "_clock", "_fork", "_logs", "_states"},
+    {"errors", "leadership", "_clock", "_fork", "_logs", "_states"},
     {
         "options",
         "_backend",
@@ -38,12 +38,15 @@ LAYERS: Final = (
     {"client"},
     {"_delegated", "builder"},
     {"api"},
-    {"__init__", "cli", "demo", "stubs"},
+    {"__init__", "cli", "contrib", "demo", "stubs"},
 )
 """From below. A module imports from lower layers only, and so not from beside it."""
 
 PROGRAMS: Final = ("cli", "demo", "stubs")
 """They use the toolkit from outside, as anybody would."""
+
+CONTRIB_MAY_USE: Final = {"_backend", "_delegate_options", "_exceptions", "contrib", "leadership"}
+"""Real clients know nothing of clusters."""
 
 OWNERS: Final = {
     "asyncio": {"cluster_client._backend"},
@@ -112,7 +115,7 @@ def test_every_module_has_its_layer() -> None:
 @each_of_toolkit
 def test_a_module_imports_from_lower_layers_only(module: Module) -> None:
     parts = {name.split(".")[1] for name in module.imports if name.startswith("cluster_client.")}
-    for part in parts & set(LAYER_OF):
+    for part in (parts & set(LAYER_OF)) - {module.part}:
         assert LAYER_OF[part] < LAYER_OF[module.part], f"{module.name} imports {part}"
 
 
@@ -130,6 +133,13 @@ def test_leader_and_follower_do_not_know_each_other() -> None:
     imports = {module.part: module.imports for module in TOOLKIT_ONLY}
     assert "cluster_client._follower" not in imports["_leader"] | imports["_peer"]
     assert "cluster_client._leader" not in imports["_follower"]
+
+
+def test_real_clients_know_nothing_of_clusters() -> None:
+    for module in TOOLKIT_ONLY:
+        if module.part == "contrib":
+            parts = {n.split(".")[1] for n in module.imports if n.startswith("cluster_client.")}
+            assert parts <= CONTRIB_MAY_USE
 
 
 @pytest.mark.parametrize("module", modules(PROTOCOL), ids=lambda module: module.name)

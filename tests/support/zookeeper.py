@@ -1,0 +1,198 @@
+"""A real ZooKeeper server for tests: started, paused, killed, and started again.
+
+::
+
+    with zookeeper_server(directory) as server:
+        client = ZooKeeperClient(server.hosts)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.ports import free_port
+from support.times import scaled
+
+_JARS: Final = Path("/usr/share/java")
+_START_LIMIT: Final = scaled(60)
+_ANSWER_LIMIT: Final = scaled(5)
+_POLL: Final = 0.05
+
+_CONFIGURATION: Final = """\
+tickTime=200
+maxSessionTimeout=60000
+dataDir={directory}/data
+clientPort={port}
+clientPortAddress=127.0.0.1
+maxClientCnxns=0
+admin.enableServer=false
+4lw.commands.whitelist=*
+"""
+
+_LOGGING: Final = """\
+log4j.rootLogger=INFO, CONSOLE
+log4j.appender.CONSOLE=org.apache.log4j.ConsoleAppender
+log4j.appender.CONSOLE.layout=org.apache.log4j.PatternLayout
+log4j.appender.CONSOLE.layout.ConversionPattern=%d{ISO8601} %-5p %C{1} %m%n
+"""
+
+
+class ZooKeeperServer:
+    """A server on a port of its own, with its data in a directory.
+
+    All waits are in the thread of the caller: they are short, and a few tests only stop it.
+
+    Args:
+        directory: For its data, its configuration and its log; must exist.
+
+    Attributes:
+        port: On 127.0.0.1; it stays the same.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
+        configuration = _CONFIGURATION.format(directory=directory, port=self.port)
+        (directory / "zoo.cfg").write_text(configuration)
+        (directory / "log4j.properties").write_text(_LOGGING)
+
+    @property
+    def hosts(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self._directory / "zookeeper.log"
+
+    def start(self) -> None:
+        """Start it, with the data that is there, and wait until it serves."""
+        classes = [
+            self._directory,  # its configuration of the log
+            *(_JARS / f"{name}.jar" for name in ("zookeeper", "slf4j-log4j12", "log4j-1.2")),
+        ]
+        command = [
+            *("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+            # What the kernel has is safe from a kill: no need to wait for the disk.
+            "-Dzookeeper.forceSync=no",
+            *("-cp", ":".join(map(str, classes))),
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+            str(self._directory / "zoo.cfg"),
+        ]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + _START_LIMIT
+        while "Mode: standalone" not in self._ask_if_up("srvr"):
+            assert self._process.poll() is None, f"ZooKeeper ended:\n{self.log_tail()}"
+            assert time.monotonic() < deadline, f"ZooKeeper does not serve:\n{self.log_tail()}"
+            _pause()
+
+    def stop(self) -> None:
+        """End it in an orderly way, and wait for that."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Kill it and start it again: connections break, sessions and data stay."""
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open, and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self._paused = True
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self._paused and self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+        self._paused = False
+
+    def ensure_running(self) -> None:
+        """Undo what a test may have left behind."""
+        self.resume()
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
+    def ask(self, word: str) -> str:
+        """Send a four-letter word, and return the answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=_ANSWER_LIMIT) as sock:
+            sock.sendall(word.encode())
+            answer = b"".join(iter(lambda: sock.recv(65536), b""))
+        return answer.decode()
+
+    def sessions(self) -> set[int]:
+        """Return the ids of all sessions that have a connection."""
+        return {int(found, 16) for found in re.findall(r"sid=0x([0-9a-f]+)", self.ask("cons"))}
+
+    def log_tail(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-200:])
+
+    def _ask_if_up(self, word: str) -> str:
+        try:
+            return self.ask(word)
+        except OSError:
+            return ""
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self.resume()
+        self._process.send_signal(number)
+        try:
+            self._process.wait(_START_LIMIT)
+        finally:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            self._process.wait(_START_LIMIT)
+            self._process = None
+
+
+@contextmanager
+def zookeeper_server(directory: Path) -> Iterator[ZooKeeperServer]:
+    """Have a server for the time of a block.
+
+    Where none is installed the test is skipped; in CI it fails.
+    """
+    missing = [
+        name
+        for name, there in (
+            ("java", shutil.which("java") is not None),
+            ("zookeeper", (_JARS / "zookeeper.jar").exists()),
+        )
+        if not there
+    ]
+    if missing:
+        text = f"no {' and no '.join(missing)} is installed: apt-get install zookeeper"
+        if os.environ.get("CI"):
+            pytest.fail(text)
+        pytest.skip(text)
+    server = ZooKeeperServer(directory)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def _pause() -> None:
+    time.sleep(_POLL)  # noqa: TID251 - a process that begins to listen gives no sign of it
