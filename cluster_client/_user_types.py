@@ -141,14 +141,14 @@ def _check_name(name: str) -> None:
 
 
 def _check_kind(cls: type) -> None:
+    if cls in _NATIVE or cls in _CARRIED:
+        raise ConfigurationError(f"{_title(cls)} needs no registration: it is carried already")
     for base in _NATIVE:
-        if issubclass(cls, base) and cls is not base:
+        if issubclass(cls, base):
             raise ConfigurationError(
                 f"{_title(cls)} cannot be registered: it is a kind of {base.__name__}, and so its "
                 f"instances arrive as plain {base.__name__}"
             )
-    if cls in _NATIVE or cls in _CARRIED:
-        raise ConfigurationError(f"{_title(cls)} needs no registration: it is carried already")
 
 
 def _default_functions(cls: type[Any]) -> tuple[Encode, Decode]:
