@@ -51,7 +51,10 @@ class Names:
         name = first
         if first not in self._bound or getattr(self._module, first, None) is not outer:
             if home == self._module.__name__:
-                raise StubError(f"{home}.__all__ leaves out {first}, and so would the stub: add it")
+                raise StubError(
+                    f"stubgen leaves out {first}: write it as a class statement at the top level "
+                    f"of {home}"
+                )
             name = self._import(home, first)
         return f"{name}.{rest}" if rest else name
 
@@ -81,8 +84,6 @@ def bound_by(body: Iterable[ast.stmt]) -> Iterator[str]:
                 yield name
             case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
                 yield from (alias.asname or alias.name.partition(".")[0] for alias in aliases)
-            case ast.If(body=body, orelse=orelse):
-                yield from bound_by([*body, *orelse])
             case _:
                 for node in ast.walk(statement):
                     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

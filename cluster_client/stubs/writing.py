@@ -50,11 +50,11 @@ def stub_text(source: FacadeModule) -> str:
     names = Names(source.module, tree)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     for facade in source.facades:
-        node = classes.get(facade.__name__)
+        node = classes.get(facade.__qualname__)
         if node is None:
             raise StubError(
-                f"{facade.__module__}.__all__ leaves out {facade.__name__}, and so would the "
-                f"stub: add it"
+                f"stubgen leaves out {facade.__qualname__}: write it as a class statement at the "
+                f"top level of {facade.__module__}"
             )
         _complete(facade, node, names, edited)
     for home, wanted in sorted(names.missing().items()):
@@ -117,10 +117,7 @@ class _Text:
                 self.remove(node)
                 self._lines[node.lineno] = [_import(home, known.union(wanted))]
                 return
-        if self._imports:
-            self.append(self._imports[-1], [_import(home, wanted)])
-        else:
-            self._lines[0].append(_import(home, wanted))
+        self.append(self._imports[-1], [_import(home, wanted)])
 
     def result(self) -> str:
         lines = [line for lines in self._lines for line in lines][1:]
@@ -212,23 +209,22 @@ def _mend_generators(source: ast.Module, stub: ast.Module, edited: _Text) -> Non
     There ``async def`` makes a coroutine function of everything, as no
     ``yield`` tells a generator; stubgen copies it nevertheless.
     """
-    generators = {name for name, function in _async_functions(source.body) if _yields(function)}
-    for name, function in _async_functions(stub.body):
+    generators = {name for name, function in _async_functions(source) if _yields(function)}
+    for name, function in _async_functions(stub):
         if name in generators:
             edited.make_synchronous(function)
 
 
-def _async_functions(
-    body: Iterable[ast.stmt], prefix: str = ""
-) -> Iterator[tuple[str, ast.AsyncFunctionDef]]:
-    for statement in body:
-        match statement:
+def _async_functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AsyncFunctionDef]]:
+    """Yield the asynchronous functions of a module and its classes, by their names there."""
+    for child in ast.iter_child_nodes(node):
+        match child:
             case ast.AsyncFunctionDef(name=name):
-                yield f"{prefix}{name}", statement
-            case ast.ClassDef(name=name, body=inner):
-                yield from _async_functions(inner, f"{prefix}{name}.")
-            case ast.If(body=inner, orelse=orelse):
-                yield from _async_functions([*inner, *orelse], prefix)
+                yield f"{prefix}{name}", child
+            case ast.ClassDef(name=name):
+                yield from _async_functions(child, f"{prefix}{name}.")
+            case ast.stmt() if not isinstance(child, ast.FunctionDef):
+                yield from _async_functions(child, prefix)
 
 
 def _yields(node: ast.AST) -> bool:

@@ -22,8 +22,8 @@ class StubbedAPI(APIClientBase[Registry]):
     number_of_rows = delegated(Registry.size)
     rows = delegated(Registry.rows, kind="stream")
     lines = delegated(Registry.lines)
-    async def parse(self, *args: Any, **kwargs: Any) -> Any: ...
     history = delegated(Registry.history)
+    async def parse(self, *args: Any, **kwargs: Any) -> Any: ...
     __getattr__: Never  # pyright: ignore[reportIncompatibleMethodOverride]
 
 class LocalAPI(APIClientBase[LocalRegistry]):
