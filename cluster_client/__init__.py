@@ -12,6 +12,7 @@ from cluster_client._delegate_options import Delegate, delegate
 from cluster_client._delegated import delegated
 from cluster_client._exceptions import register_exception
 from cluster_client._states import ClientState
+from cluster_client._subscriptions import Gap
 from cluster_client._user_types import register_type
 from cluster_client.api import APIClientBase
 from cluster_client.builder import ClusterBuilder, ClusterFactory, cluster
@@ -32,8 +33,11 @@ from cluster_client.errors import (
     RefusedError,
     RemoteInvokeError,
     ResponseTimeoutError,
+    StreamInterruptedError,
 )
+from cluster_client.leadership import Leadership
 from cluster_client.options import ClientOptions
+from cluster_client.streams import Stream
 
 __version__ = "0.1.0"
 
@@ -52,7 +56,9 @@ __all__ = [
     "ElectionError",
     "EncodeError",
     "ForkedClientError",
+    "Gap",
     "LeaderUnavailableError",
+    "Leadership",
     "LinkClosedError",
     "LinkError",
     "OutcomeUnknownError",
@@ -60,6 +66,8 @@ __all__ = [
     "RefusedError",
     "RemoteInvokeError",
     "ResponseTimeoutError",
+    "Stream",
+    "StreamInterruptedError",
     "__version__",
     "cluster",
     "delegate",

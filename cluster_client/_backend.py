@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251
 import contextlib
+import contextvars
 import errno
 import socket
 import struct
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 import anyio.abc
@@ -228,6 +229,26 @@ def event_loop_waker() -> Callable[[Callable[[], object]], None]:
             return
 
     return wake_trio
+
+
+def start_background_task(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine function in a task that nobody owns.
+
+    For what outlives the task that needed it first, and is ended by counting who needs it.
+    Whatever it raises must be handled inside.
+    """
+    if isinstance(current_token().native_token, asyncio.AbstractEventLoop):
+        task = asyncio.ensure_future(function())
+        _background_tasks.add(task)  # the event loop itself holds only a weak reference
+        task.add_done_callback(_background_tasks.discard)
+        return
+
+    import trio  # noqa: PLC0415, TID251 - an optional dependency
+
+    trio.lowlevel.spawn_system_task(function, context=contextvars.copy_context())
+
+
+_background_tasks: Final[set[asyncio.Future[None]]] = set()
 
 
 @contextlib.contextmanager

@@ -6,16 +6,20 @@ a follower's, so a program cannot tell in which role it runs.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+import math
+from collections.abc import Coroutine
+from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
 
-from cluster_client import _exceptions
+from cluster_client import _backend, _exceptions
 from cluster_client._clock import Deadline
+from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method
 from cluster_client._encoding import encode
 from cluster_client._real_client import RealClient
-from cluster_client.errors import EncodeError, RefusedError
+from cluster_client._streams import ItemSink
+from cluster_client.errors import LinkClosedError, RefusedError
 from cluster_protocol import (
     Invoke,
     RemoteProtocolError,
@@ -78,11 +82,21 @@ class Outcome(NamedTuple):
     refused: bool = False
 
     def unwrap(self, codec: Codec) -> Any:
-        """Return the result, or raise the error, as the caller is to see it."""
-        value = codec.decode(self.data)
-        if self.success:
-            return value
-        raise _exceptions.from_failure(_exceptions.Failure.from_value(value))
+        """Return the result.
+
+        Raises:
+            LinkClosedError: If the call was refused: it is to be made to the next leader.
+            Exception: What the real client raised.
+        """
+        self.check(codec)
+        return codec.decode(self.data)
+
+    def check(self, codec: Codec) -> None:
+        """Raise what `unwrap` raises, for a call that has no result of its own."""
+        if self.refused:
+            raise LinkClosedError("the leader refused the call, as leadership ends", sent=False)
+        if not self.success:
+            raise _exceptions.from_failure(_exceptions.Failure.from_value(codec.decode(self.data)))
 
 
 def read_arguments(message: Invoke, application: bytes, codec: Codec) -> tuple[Arguments, Deadline]:
@@ -112,17 +126,39 @@ def unpack_arguments(value: object) -> Arguments:
     raise RemoteProtocolError("a packed call must hold a list and a mapping with string keys")
 
 
+class Provider(Protocol):
+    """Has the real client, or will have one again."""
+
+    @property
+    def current(self) -> RealClient | None: ...
+
+    async def wait(self) -> RealClient:
+        """Wait for one; see `Host.wait`."""
+        ...
+
+
+class _Call(NamedTuple):
+    """A call that is to be executed; see `CallExecutor.execute`."""
+
+    target: str
+    arguments: Arguments
+    codec: Codec
+    deadline: Deadline
+    scope: anyio.CancelScope
+    sink: ItemSink | None
+
+
 class CallExecutor:
     """Runs delegated methods, and knows how many are running.
 
     Args:
-        real: The open real client.
+        provider: Has the real client.
         table: Its delegated methods; no other one can be called.
         log: Logger, already bound to the client.
     """
 
-    def __init__(self, real: RealClient, table: DelegateTable, log: Any) -> None:
-        self._real = real
+    def __init__(self, provider: Provider, table: DelegateTable, log: Any) -> None:
+        self._provider = provider
         self._table = table
         self._log = log
         self._running: set[anyio.CancelScope] = set()
@@ -159,6 +195,7 @@ class CallExecutor:
         codec: Codec,
         deadline: Deadline,
         scope: anyio.CancelScope,
+        sink: ItemSink | None = None,
     ) -> Outcome | None:
         """Run a method; ``None`` if its caller has given up or it was aborted.
 
@@ -166,39 +203,51 @@ class CallExecutor:
             target: The real method's name.
             arguments: Its arguments, which are the method's to keep.
             codec: For the result.
-            deadline: When the caller gives up. A call that comes too late is not run.
+            deadline: When the caller gives up; of a stream, on its first item. A call that comes
+                too late is not run.
             scope: From `admit`. It cancels the method; one in a thread goes on, and its result is
                 dropped.
+            sink: Takes the items of a method that is streamed.
         """
+        call = _Call(target, arguments, codec, deadline, scope, sink)
         try:
-            return await self._execute(target, arguments, codec, deadline, scope)
+            return await self._execute(call)
         finally:
             self.dismiss(scope)
 
-    async def _execute(
-        self,
-        target: str,
-        arguments: Arguments,
-        codec: Codec,
-        deadline: Deadline,
-        scope: anyio.CancelScope,
-    ) -> Outcome | None:
+    async def _execute(self, call: _Call) -> Outcome | None:
         if self.refusing:
-            return self.failed(RefusedError(target, "leadership ends"), codec, refused=True)
-        if target not in self._table.by_target:
-            return self.failed(
-                RefusedError(
-                    target,
-                    f"{self._table.cls.__qualname__} does not delegate it; it delegates "
-                    f"{', '.join(sorted(self._table.by_target)) or 'nothing'}",
-                ),
-                codec,
-            )
-        if deadline.passed or scope.cancel_called:
+            return self._refused(call)
+        flaw = self._flaw(call.target, streamed=call.sink is not None)
+        if flaw is not None:
+            return self.failed(RefusedError(call.target, flaw), call.codec)
+        if call.deadline.passed or call.scope.cancel_called:
             return None
-        scope.deadline = min(scope.deadline, anyio.current_time() + deadline.remaining)
-        with scope:
-            return await self._run(target, arguments, codec)
+        call.scope.deadline = anyio.current_time() + call.deadline.remaining
+        with call.scope:
+            try:
+                real = self._provider.current or await self._provider.wait()
+            except LinkClosedError:
+                return self._refused(call)
+            except Exception as exc:  # another real client could not be started
+                return self.failed(exc, call.codec)
+            run = (
+                self._run(real, call) if call.sink is None else self._stream(real, call, call.sink)
+            )
+            return await self._attempt(run, call.codec)
+        return None
+
+    def _flaw(self, target: str, *, streamed: bool) -> str | None:
+        """Say why a method cannot be called in this way."""
+        method = self._table.by_target.get(target)
+        name = self._table.cls.__qualname__
+        if method is None:
+            names = ", ".join(sorted(self._table.by_target)) or "nothing"
+            return f"{name} does not delegate it; it delegates {names}"
+        if streamed and method.kind != STREAM:
+            return f"{name} does not stream it in the leader's version"
+        if method.kind == STREAM and not streamed:
+            return f"{name} streams it in the leader's version"
         return None
 
     async def drain(self, limit: float) -> bool:
@@ -214,18 +263,32 @@ class CallExecutor:
         for scope in list(self._running):
             scope.cancel()
 
-    async def _run(self, target: str, arguments: Arguments, codec: Codec) -> Outcome:
+    async def _run(self, real: RealClient, call: _Call) -> bytes:
+        result = await real.invoke(call.target, *call.arguments)
+        return encode(call.codec, result, f"result of {call.target!r}")
+
+    async def _stream(self, real: RealClient, call: _Call, sink: ItemSink) -> bytes:
+        async with real.iterate(call.target, *call.arguments) as items:
+            with _backend.stray_cancellations_as_errors():
+                async for item in items:
+                    data = encode(call.codec, item, f"item of {call.target!r}")
+                    call.scope.deadline = math.inf  # it was for the first one
+                    await sink.put(data)
+        return b""
+
+    async def _attempt(self, run: Coroutine[Any, Any, bytes], codec: Codec) -> Outcome:
+        """Run code of the real client, and make an outcome of whatever comes."""
         try:
-            result = await self._real.invoke(target, *arguments)
+            return Outcome(True, await run)
         except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
             raise
         # SystemExit of a method is its caller's affair, not the end of everybody's leader.
         except BaseException as exc:
             return self.failed(exc, codec)
-        try:
-            return Outcome(True, encode(codec, result, f"result of {target!r}"))
-        except EncodeError as exc:
-            return self.failed(exc, codec)
+
+    def _refused(self, call: _Call) -> Outcome:
+        error = RefusedError(call.target, "leadership ends")
+        return self.failed(error, call.codec, refused=True)
 
     def failed(self, exc: BaseException, codec: Codec, *, refused: bool = False) -> Outcome:
         """Return the outcome of a call that raised *exc*."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from collections import Counter
 from typing import Any, Final
 
-import anyio
-
 from cluster_client import _clock, _exceptions
+from cluster_client._backoff import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined, Sighting, StartFailed, join
 from cluster_client._server import Seat, contenders, race
@@ -18,37 +16,8 @@ from cluster_client._session import ClientSpec, StartError
 from cluster_client.errors import LeaderUnavailableError, PortOccupiedError
 from cluster_protocol import FEATURES, Offer
 
-_FIRST_PAUSE: Final = 0.002
-_LONGEST_PAUSE: Final = 1.0
 _MAX_OFFERED: Final = 2000
 """Bytes of a registration, which has 4 KiB in all (SPEC 2.3)."""
-
-
-class Backoff:
-    """Pauses between attempts: doubling, with jitter, so that contenders don't march in step."""
-
-    def __init__(self, first: float = _FIRST_PAUSE, longest: float = _LONGEST_PAUSE) -> None:
-        self._first = first
-        self._longest = longest
-        self._next = first
-
-    def reset(self) -> None:
-        self._next = self._first
-
-    async def pause(self, *, less: float = 0.0) -> None:
-        """Sleep, longer each time.
-
-        Args:
-            less: Seconds since the last attempt, which count as slept. If they
-                are enough there is neither a pause nor a longer one next time.
-
-        Cancellation:
-            Safe.
-        """
-        seconds = self._next * random.uniform(0.5, 1.0)  # noqa: S311
-        if less < seconds:
-            self._next = min(self._next * 2, self._longest)
-            await anyio.sleep(seconds - less)
 
 
 def _offered(candidates: Counter[str]) -> tuple[str, ...]:

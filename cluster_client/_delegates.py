@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from cluster_client._delegate_options import (
     CLOSE,
+    INVOKE,
     MARK,
     PUBLISH,
+    STREAM,
     SUBSCRIBE,
     UNPUBLISH,
     UNSUBSCRIBE,
@@ -19,8 +21,13 @@ from cluster_client.errors import ConfigurationError
 
 __all__ = ["DelegateTable", "Method", "delegate_function"]
 
-LIFECYCLE: Final = frozenset({"start", "ready", "aclose", "close"})
+LIFECYCLE: Final = frozenset({"start", "ready", "aclose", "close", "attach_leadership"})
 """Owned by the leader; a follower must not start or close everybody's client."""
+
+SNAPSHOT: Final = "snapshot"
+RESTORE: Final = "restore"
+_HAND_OVER: Final[Mapping[str, tuple[str, ...]]] = {SNAPSHOT: (), RESTORE: ("state",)}
+"""Owned by the leader, too, where a class has both and they take these arguments."""
 
 _ROLE_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     SUBSCRIBE: ("reg", "listener"),
@@ -55,7 +62,7 @@ class Method:
     def __init__(self, cls: type[Any], target: str, options: Delegate) -> None:
         self.target = target
         self.name = options.name or target
-        self.kind = options.kind
+        self.kind = _kind(getattr(cls, target), options.kind)
         self.idempotent = options.idempotent
         self.response_timeout = options.response_timeout
         self.doc = inspect.getdoc(getattr(cls, target))
@@ -85,7 +92,8 @@ class DelegateTable:
     Args:
         cls: The real client's class.
         explicit: What the user named, by the real method's name.
-        auto_generate: Whether public coroutine methods are delegated unnamed.
+        auto_generate: Whether public coroutine methods and async generators are delegated
+            unnamed.
         reserved: Names that the client has itself.
 
     Attributes:
@@ -93,6 +101,7 @@ class DelegateTable:
         by_target: Methods that may be called from a follower, by their name on
             the wire. No other method can be called.
         aliases: Other names that the user gave to methods of the client itself.
+        hands_over_state: Whether the class has ``snapshot`` and ``restore`` for its leader.
 
     Raises:
         ConfigurationError: If *cls* is no class, a named method is missing, a
@@ -118,9 +127,11 @@ class DelegateTable:
         for part in _ROLE_PARAMETERS:
             if part not in chosen and callable(getattr(cls, part, None)):
                 chosen[part] = Delegate(part)
+        self.hands_over_state = _hands_over_state(cls, chosen)
         if auto_generate:
-            for target in _public_coroutine_methods(cls):
-                chosen.setdefault(target, Delegate())
+            for target in _methods_to_delegate(cls):
+                if not (self.hands_over_state and target in _HAND_OVER):
+                    chosen.setdefault(target, Delegate())
         for target, options in chosen.items():
             self._add(target, options, reserved)
 
@@ -155,14 +166,15 @@ class DelegateTable:
                 f"{self.cls.__qualname__} has no method {target!r} to delegate; "
                 f"it has {', '.join(_public_methods(self.cls)) or 'no public methods'}"
             )
+        if inspect.isasyncgenfunction(function) and options.kind not in (INVOKE, STREAM):
+            raise ConfigurationError(
+                f"{self.cls.__qualname__}.{target} is an async generator, which can only be "
+                f"streamed, not {options.kind!r}"
+            )
         if target in LIFECYCLE or target.startswith("_"):
             raise ConfigurationError(
                 f"{target!r} cannot be delegated: lifecycle and private methods belong to the "
                 f"process that owns the real client"
-            )
-        if inspect.isasyncgenfunction(function):
-            raise ConfigurationError(
-                f"{self.cls.__qualname__}.{target} is an async generator, which cannot be invoked"
             )
         method = Method(self.cls, target, options)
         if method.kind in _ROLE_PARAMETERS:
@@ -215,8 +227,10 @@ def delegate_function(
     method: Method,
     call: Callable[[Any, Method, tuple[Any, ...], dict[str, Any]], Any],
     name: str | None = None,
-) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Return a coroutine function that looks like the real method.
+) -> Callable[..., Any]:
+    """Return a function that looks like the real method.
+
+    It is a coroutine function, unless the method is streamed: then it returns a `Stream`.
 
     Args:
         method: The real method.
@@ -225,9 +239,13 @@ def delegate_function(
         name: Instead of the method's name on the client.
     """
 
-    async def function(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    async def invoke(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         return await call(self, method, args, kwargs)
 
+    def stream(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return call(self, method, args, kwargs)
+
+    function: Callable[..., Any] = stream if method.kind == STREAM else invoke
     function.__name__ = function.__qualname__ = name or method.name
     function.__doc__ = method.doc
     function.__signature__ = _with_self(method.signature)  # type: ignore[attr-defined]
@@ -256,12 +274,35 @@ def _public_methods(cls: type[Any]) -> list[str]:
     ]
 
 
-def _public_coroutine_methods(cls: type[Any]) -> list[str]:
+def _methods_to_delegate(cls: type[Any]) -> list[str]:
+    """Return the methods that are delegated without being named: what is asynchronous."""
     return [
         name
         for name in _public_methods(cls)
         if inspect.iscoroutinefunction(getattr(cls, name, None))
+        or inspect.isasyncgenfunction(getattr(cls, name, None))
     ]
+
+
+def _kind(function: object, kind: str) -> str:
+    """Return how a method is called: a generator's result can only be streamed."""
+    if kind == INVOKE and (
+        inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
+    ):
+        return STREAM
+    return kind
+
+
+def _hands_over_state(cls: type[Any], chosen: Collection[str]) -> bool:
+    """Tell whether ``snapshot`` and ``restore`` are the leader's, and no methods like others."""
+    for name, arguments in _HAND_OVER.items():
+        if name in chosen or not callable(getattr(cls, name, None)):
+            return False
+        try:
+            _signature_without_self(cls, name).bind(*arguments)
+        except TypeError:
+            return False
+    return True
 
 
 def _signature_without_self(cls: type[Any], target: str) -> inspect.Signature:

@@ -11,10 +11,12 @@ from cluster_client import _clock, _exceptions
 from cluster_client._calls import CallRequest, Outcome
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined
-from cluster_client._link import Link, expect
+from cluster_client._link import Exchange, Link, expect
 from cluster_client._registrations import Registration
 from cluster_client._session import ClientSpec, SessionEvents
+from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
+from cluster_client._streams import FIRST_CREDIT, ItemSource, StreamReader
 from cluster_client._subscriptions import EncodedValue
 from cluster_client.errors import LinkClosedError, ResponseTimeoutError
 from cluster_protocol import (
@@ -27,6 +29,9 @@ from cluster_protocol import (
     Invoke,
     InvokeResult,
     Message,
+    RealClientState,
+    StreamCredit,
+    StreamItem,
     Subscribe,
     SubscribeAck,
     SubscribeResult,
@@ -34,6 +39,7 @@ from cluster_protocol import (
     Unsubscribe,
     pack_call,
 )
+from cluster_protocol import Snapshot as SnapshotMessage
 from cluster_protocol.codecs import Codec
 
 _VALUE_ACK: Final = SubscribeResultAck().encode()
@@ -58,6 +64,7 @@ class Follower:
         self._events = events
         self._log = log
         self._link = Link(joined.transport, joined.decoder, agreement=joined.agreement, log=log)
+        self._streams: dict[int, StreamReader] = {}
         self.round_trip: float | None = None
         """Seconds that the last heartbeat took."""
 
@@ -114,9 +121,19 @@ class Follower:
 
     def _on_request(self, frame: Frame, message: Message) -> None:
         match message:
+            case StreamItem(call_id):
+                reader = self._streams.get(call_id)
+                if reader is not None:
+                    item = EncodedValue(self._codec, frame.application)
+                    reader.put(item, len(frame.application))
             case SubscribeResult(key):
                 self._events.value(key, EncodedValue(self._codec, frame.application))
                 self._link.respond(frame.request_id, _VALUE_ACK)
+            case RealClientState(ready, reason):
+                self._events.real_client(ready, reason)
+            case SnapshotMessage():
+                data = frame.application
+                self._events.snapshot(Snapshot(data) if data else None)
             case Goodbye():
                 self._retire()
                 self._link.respond(frame.request_id, _GOODBYE_ACK)
@@ -142,11 +159,13 @@ class Follower:
         )
         if answer is None:
             raise ResponseTimeoutError(request.method.name, request.timeout)
+        return self._outcome(answer).unwrap(self._codec)
+
+    def _outcome(self, answer: Frame) -> Outcome:
         result = expect(answer, InvokeResult)
         if result.refused:
             self._retire()
-            raise LinkClosedError("the leader refused the call, as leadership ends", sent=False)
-        return Outcome(result.success, answer.application).unwrap(self._codec)
+        return Outcome(result.success, answer.application, result.refused)
 
     async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
         """See `Session.call_oneway`."""
@@ -155,8 +174,46 @@ class Follower:
             head, pack_call(Deadline.never().to_microseconds(), body), unsent_until=unsent_until
         )
 
-    def _encode(self, request: CallRequest, *, oneway: bool) -> tuple[bytes, bytes]:
-        head = _invoke_head(request.method.target, len(request.args), oneway)
+    async def open_stream(self, request: CallRequest, unsent_until: Deadline) -> ItemSource:
+        """See `Session.open_stream`."""
+        head, body = self._encode(request, oneway=False, credit=FIRST_CREDIT)
+        exchange = await self._link.begin(
+            head,
+            lambda deadline: pack_call(deadline.to_microseconds(), body),
+            response_timeout=request.timeout,
+            unsent_until=unsent_until,
+            on_reply=lambda: self._end_stream(exchange),
+        )
+        reader = self._streams[exchange.id] = StreamReader(
+            grant=lambda credit: self._grant(exchange.id, credit),
+            cancel=lambda: self._cancel_stream(exchange),
+        )
+        return reader
+
+    def _grant(self, call_id: int, credit: int) -> None:
+        if self._link.state is not LinkState.CLOSED:
+            self._link.post(StreamCredit(call_id, credit).encode())
+
+    def _cancel_stream(self, exchange: Exchange) -> None:
+        self._streams.pop(exchange.id, None)
+        exchange.abandon()
+
+    def _end_stream(self, exchange: Exchange) -> None:
+        """Hand the end of a stream on; never fails, as it is called amid other frames."""
+        reader = self._streams.pop(exchange.id, None)
+        if reader is None:
+            return
+        try:
+            self._outcome(exchange.answer).check(self._codec)
+        except Exception as exc:
+            reader.finish(exc)
+        else:
+            reader.finish(None)
+
+    def _encode(
+        self, request: CallRequest, *, oneway: bool, credit: int | None = None
+    ) -> tuple[bytes, bytes]:
+        head = _invoke_head(request.method.target, len(request.args), oneway, credit)
         return head, request.encode(self._codec)
 
     async def subscribe(self, registration: Registration) -> None:
@@ -179,6 +236,6 @@ class Follower:
 
 
 @lru_cache(maxsize=1024)
-def _invoke_head(target: str, argument_count: int, oneway: bool) -> bytes:
+def _invoke_head(target: str, argument_count: int, oneway: bool, credit: int | None) -> bytes:
     """Encode a call's connection object; the same few are sent again and again."""
-    return Invoke(target, argument_count, oneway, packed=True).encode()
+    return Invoke(target, argument_count, oneway, packed=True, credit=credit).encode()

@@ -16,6 +16,7 @@ import anyio
 import anyio.abc
 
 from cluster_client import _backend
+from cluster_client._backoff import Backoff
 from cluster_client._delegate_options import SUBSCRIBE, UNSUBSCRIBE
 from cluster_client._delegates import DelegateTable
 from cluster_client._encoding import encode
@@ -23,9 +24,13 @@ from cluster_client._logs import describe
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import Registration, check_registration
 from cluster_client.errors import ConfigurationError, EncodeError, LinkClosedError
+from cluster_protocol import ProtocolError
 from cluster_protocol.codecs import Codec
 
 __all__ = ["Subscriber", "SubscriptionHub", "Upstream"]
+
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 30.0
 
 MAX_INBOX: Final = 10_000
 """Values of foreign threads that wait for the event loop; beyond that the oldest are dropped."""
@@ -43,13 +48,22 @@ class Subscriber(Protocol):
 
 
 class Upstream:
-    """One registration: its subscribers and its last value."""
+    """One registration: its subscribers and its last value.
+
+    Attributes:
+        active: Whether the real client sends its values.
+        accepted: Whether one has ever accepted it: then it is tried again after failures.
+        busy: Whether a task brings the real client in line.
+        attempt: Cancels what that task is waiting for.
+    """
 
     def __init__(self, registration: Registration) -> None:
         self.registration = registration
         self.subscribers: dict[Subscriber, str] = {}
         self.active = False
+        self.accepted = False
         self.busy = False
+        self.attempt = anyio.CancelScope()
         self.settled = anyio.Event()
         self.error: Exception | None = None
         self.last: dict[str, bytes] = {}
@@ -90,6 +104,7 @@ class SubscriptionHub:
         self._wake = _backend.event_loop_waker()
         self._loop_thread = threading.get_ident()
         self._closed = False
+        self._suspended = False
 
     def add(self, registration: Registration, key: str, subscriber: Subscriber) -> Upstream:
         """Send the values of a registration to *subscriber* from now on, under *key*.
@@ -136,13 +151,37 @@ class SubscriptionHub:
                 upstream.error = LinkClosedError("leadership ends", sent=False)
                 upstream.settled.set()
 
+    def suspend(self) -> None:
+        """Ask nothing of the real client any more, as it is lost; `resume` goes on with another."""
+        self._suspended = True
+        for upstream in self._upstreams.values():
+            upstream.active = False
+            upstream.listener = None
+            upstream.attempt.cancel()  # the lost one may never answer
+
+    def resume(self, real: RealClient) -> None:
+        """Subscribe to everything anew."""
+        self._real = real
+        self._suspended = False
+        for upstream in list(self._upstreams.values()):
+            self._reconcile_soon(upstream)
+
     # ------------------------------------------------------------- upstream
 
+    def _to_be_done(self, upstream: Upstream) -> bool:
+        wanted = bool(upstream.subscribers)
+        return not self._closed and not self._suspended and wanted != upstream.active
+
     def _reconcile_soon(self, upstream: Upstream) -> None:
-        if not self._closed and not upstream.busy and bool(upstream.subscribers) != upstream.active:
-            upstream.busy = True
+        if self._closed or upstream.busy or bool(upstream.subscribers) == upstream.active:
+            return
+        if upstream.settled.is_set():
             upstream.settled = anyio.Event()
+        if not self._suspended:
+            upstream.busy = True
             self._tasks.start_soon(self._reconcile, upstream)
+        elif not upstream.subscribers:
+            self._forget(upstream)
 
     async def _reconcile(self, upstream: Upstream) -> None:
         """Bring the real client in line with whether there are subscribers.
@@ -150,32 +189,48 @@ class SubscriptionHub:
         One task per registration at a time: a quick subscribe, unsubscribe,
         subscribe must not reach the real client in another order.
         """
-        while not self._closed and bool(upstream.subscribers) != upstream.active:
-            if upstream.active:
-                await self._unsubscribe(upstream)
-            else:
-                await self._subscribe(upstream)
+        backoff = Backoff(first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
+        while self._to_be_done(upstream):
+            with anyio.CancelScope() as upstream.attempt:
+                if upstream.active:
+                    await self._unsubscribe(upstream)
+                elif not await self._subscribe(upstream) and upstream.subscribers:
+                    await backoff.pause()
         upstream.busy = False
+        if self._suspended and not self._closed:
+            if not upstream.subscribers:
+                self._forget(upstream)
+            return
         upstream.settled.set()
         if not upstream.subscribers:
-            self._upstreams.pop(upstream.registration.identity, None)
+            self._forget(upstream)
 
-    async def _subscribe(self, upstream: Upstream) -> None:
+    def _forget(self, upstream: Upstream) -> None:
+        upstream.settled.set()
+        if self._upstreams.get(upstream.registration.identity) is upstream:
+            del self._upstreams[upstream.registration.identity]
+
+    async def _subscribe(self, upstream: Upstream) -> bool:
+        """Ask the real client for the values; tells whether it sends them now."""
         upstream.error = None
-        upstream.listener = self._listener(upstream)
+        listener = upstream.listener = self._listener(upstream)
         try:
             # A copy: a real client that changes its argument must not change our key.
             registration = check_registration(upstream.registration.reg)
             method = self._table.part(SUBSCRIBE)
-            await self._real.invoke_part(method.target, registration.reg, upstream.listener)
+            await self._real.invoke_part(method.target, registration.reg, listener)
         except Exception as exc:
             self._log.warning(
                 "subscribe_failed", key=upstream.registration.key, error=describe(exc)
             )
-            upstream.error = exc
-            upstream.subscribers.clear()
-        else:
-            upstream.active = True
+            if not upstream.accepted:
+                upstream.error = exc
+                upstream.subscribers.clear()
+            return False
+        if upstream.listener is not listener:
+            return False  # the real client was lost in this very moment
+        upstream.active = upstream.accepted = True
+        return True
 
     async def _unsubscribe(self, upstream: Upstream) -> None:
         try:
@@ -246,7 +301,8 @@ class SubscriptionHub:
             try:
                 value = self._codec.decode(upstream.last[self._codec.name])
                 data = encode(codec, value, "value")
-            except EncodeError as exc:  # in a poorer codec than ours
+            # In a poorer codec than ours, or a registered type that cannot be made again.
+            except (EncodeError, ProtocolError) as exc:
                 self._log.error("value_not_encodable", key=key, error=str(exc))
                 return
             upstream.last[codec.name] = data

@@ -9,18 +9,15 @@ import anyio
 import anyio.abc
 
 from cluster_client import _exceptions
-from cluster_client._calls import Arguments, CallExecutor, CallRequest, unpack_arguments
 from cluster_client._clock import Deadline
-from cluster_client._hub import SubscriptionHub
+from cluster_client._host import Host, HostEvents
 from cluster_client._link import Link
+from cluster_client._local_session import LocalSession
 from cluster_client._logs import describe
 from cluster_client._peer import Peer
-from cluster_client._real_client import RealClient
-from cluster_client._registrations import Registration
 from cluster_client._server import Arrival, Seat
 from cluster_client._session import ClientSpec, SessionEvents, StartError
-from cluster_client._subscriptions import EncodedValue
-from cluster_client.errors import LinkClosedError, ResponseTimeoutError
+from cluster_client._snapshots import Snapshot
 from cluster_protocol import (
     GOODBYE,
     Agreement,
@@ -37,36 +34,37 @@ _FAREWELL: Final = 1.0
 """Seconds for followers to take a last answer before their connection is closed."""
 
 
-class Leader:
+class Leader(LocalSession):
     """A session of the process that owns the real client; lives while `run` runs.
 
     Args:
         seat: Its place on the port.
         spec: What the client was made of.
         events: Where the client wants to be told.
+        snapshot: What the last leader left.
         log: Logger, already bound to the client.
     """
 
-    def __init__(self, seat: Seat, spec: ClientSpec, events: SessionEvents, log: Any) -> None:
-        self.codec: Codec = next(iter(spec.codecs.values()))
-        self._seat = seat
-        self._spec = spec
-        self._events = events
-        self._log = log
-        self._real = RealClient(
-            spec.cls, spec.args, spec.kwargs, threads=spec.options.threads, log=log
+    def __init__(
+        self,
+        seat: Seat,
+        spec: ClientSpec,
+        events: SessionEvents,
+        snapshot: Snapshot | None,
+        log: Any,
+    ) -> None:
+        super().__init__(Host(spec, snapshot, log), spec, events, log)
+        self._host.watchers.append(
+            HostEvents(
+                real_client=self._on_real_client,
+                snapshot=self._on_snapshot,
+                step_down=lambda _: seat.leave_port(),
+            )
         )
-        self._calls = CallExecutor(self._real, spec.table, log)
+        self._seat = seat
         self._peers: set[Peer] = set()
-        self._hub: SubscriptionHub  # once the real client is open
-        self._connections: anyio.abc.TaskGroup  # while `run` runs
-        self._ending = False
         self._started = False
         self._start = anyio.CancelScope()
-
-    @property
-    def is_leader(self) -> bool:
-        return True
 
     @property
     def epoch(self) -> str:
@@ -91,7 +89,7 @@ class Leader:
         error: Exception | None = None
         try:
             async with anyio.create_task_group() as connections:
-                self._connections = connections
+                self._tasks = connections
                 connections.start_soon(self._seat.accept, self._log)
                 connections.start_soon(self._give_up_start)
                 with self._start:
@@ -120,7 +118,7 @@ class Leader:
     async def _start_and_serve(self) -> Exception | None:
         """Serve while the real client is open; returns the error if it did not open."""
         try:
-            async with self._real.open():
+            async with self._host.open():
                 self._started = True
                 await self._serve()
         except Exception as exc:
@@ -130,28 +128,17 @@ class Leader:
         return None
 
     async def _serve(self) -> None:
-        options = self._spec.options
-        async with anyio.create_task_group() as upstream_tasks:
-            self._hub = SubscriptionHub(
-                self._real,
-                self._spec.table,
-                codec=self.codec,
-                tasks=upstream_tasks,
-                broadcast=options.is_broadcast,
-                log=self._log,
-            )
-            self._seat.open(self._adopt)
-            self._events.ready()
-            await self._seat.asked_to_leave.wait()
-            await self._hand_over(options.drain_timeout)
-            self._hub.close()
-            upstream_tasks.cancel_scope.cancel()
+        self._seat.open(self._adopt)
+        self._events.ready()
+        await self._seat.asked_to_leave.wait()
+        await self._hand_over(self._spec.options.drain_timeout)
 
     async def _hand_over(self, limit: float) -> None:
         """Let the followers stop, then let running calls finish (SPEC 8.4)."""
         self._seat.close_doors()
         self._ending = True
         self._events.ending()
+        self._host.stop_renewing()
         deadline = Deadline.after(limit)
         # A follower that does not acknowledge is frozen; the others should not wait long for it.
         acknowledgement_limit = min(limit, self._spec.options.response_timeout)
@@ -169,7 +156,7 @@ class Leader:
     # ------------------------------------------------------------ followers
 
     def _adopt(self, arrival: Arrival) -> None:
-        self._connections.start_soon(self._serve_follower, arrival)
+        self._tasks.start_soon(self._serve_follower, arrival)
 
     async def _serve_follower(self, arrival: Arrival) -> None:
         if self._ending:
@@ -194,8 +181,8 @@ class Leader:
             link,
             codec,
             calls=self._calls,
-            hub=self._hub,
-            tasks=self._connections,
+            hub=self._host.hub,
+            tasks=self._tasks,
             options=self._spec.options,
             log=self._log,
         )
@@ -205,6 +192,8 @@ class Leader:
         try:
             outcome = codec.encode(encode_registration_outcome(None))
             link.respond(arrival.request_id, RegisterChannelResult(agreement).encode(), outcome)
+            if self._spec.table.hands_over_state:
+                peer.hand_over(self._host.snapshot)
             await peer.run()
         finally:
             self._peers.discard(peer)
@@ -243,7 +232,7 @@ class Leader:
                 await arrival.transport.aclose()
 
         with anyio.move_on_after(_FAREWELL):
-            await self._seat.answer_everybody(self._connections, refuse)
+            await self._seat.answer_everybody(self._tasks, refuse)
 
     async def _dismiss_followers(self) -> None:
         """Write what is left to every follower, and wait until it has gone."""
@@ -252,68 +241,14 @@ class Leader:
                 for peer in self._peers:
                     farewells.start_soon(peer.dismiss)
 
-    # ---------------------------------------------------------- the session
+    # ------------------------------------------------------ the real client
 
-    async def call(self, request: CallRequest, unsent_until: Deadline) -> Any:
-        """See `Session.call`; nothing is ever unsent here, as there is no link."""
-        del unsent_until
-        data = request.encode(self.codec)
-        if self._ending:
-            raise LinkClosedError("leadership ends", sent=False)
-        # Decoded again: the real client must not get the caller's own objects.
-        arguments = unpack_arguments(self.codec.decode(data))
-        deadline = Deadline.after(request.timeout)
-        outcome = await self._calls.execute(
-            request.method.target,
-            arguments,
-            codec=self.codec,
-            deadline=deadline,
-            scope=self._calls.admit(),
-        )
-        if outcome is not None:
-            return outcome.unwrap(self.codec)
-        if deadline.passed:
-            raise ResponseTimeoutError(request.method.name, request.timeout)
-        raise LinkClosedError("the call was aborted, as leadership ended", sent=True)
+    def _on_real_client(self, ready: bool, reason: str) -> None:
+        for peer in self._peers:
+            peer.tell_real_client(ready=ready, reason=reason)
+        self._events.real_client(ready, reason)
 
-    async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
-        """See `Session.call_oneway`."""
-        del unsent_until
-        arguments = unpack_arguments(self.codec.decode(request.encode(self.codec)))
-        if self._ending:
-            raise LinkClosedError("leadership ends", sent=False)
-        self._connections.start_soon(
-            self._execute_oneway, request.method.target, arguments, self._calls.admit()
-        )
-
-    async def _execute_oneway(
-        self, target: str, arguments: Arguments, scope: anyio.CancelScope
-    ) -> None:
-        outcome = await self._calls.execute(
-            target,
-            arguments,
-            codec=self.codec,
-            deadline=Deadline.never(),
-            scope=scope,
-        )
-        if outcome is not None and not outcome.success:
-            self._log.warning("oneway_call_failed", method=target)
-
-    async def subscribe(self, registration: Registration) -> None:
-        """See `Session.subscribe`."""
-        if self._ending:
-            raise LinkClosedError("leadership ends", sent=False)
-        upstream = self._hub.add(registration, registration.key, self)
-        limit = self._spec.options.response_timeout
-        with anyio.move_on_after(limit) as scope:
-            await self._hub.settle(upstream)
-        if scope.cancelled_caught:
-            raise ResponseTimeoutError("subscribe", limit)
-
-    def unsubscribe(self, registration: Registration) -> None:
-        """See `Session.unsubscribe`."""
-        self._hub.remove(registration, self)
-
-    def deliver(self, key: str, data: bytes) -> None:
-        """Take a value for the leader's own client; see `Subscriber`."""
-        self._events.value(key, EncodedValue(self.codec, data))
+    def _on_snapshot(self, snapshot: Snapshot | None) -> None:
+        for peer in self._peers:
+            peer.hand_over(snapshot)
+        self._events.snapshot(snapshot)

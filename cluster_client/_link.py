@@ -44,6 +44,53 @@ RequestHandler = Callable[[Frame, Message], None]
 ReplyHandler = Callable[[Frame | None], None]
 
 
+class Exchange:
+    """A request and its answer.
+
+    Args:
+        link: Where the request went.
+        deadline: Of the answer.
+        on_reply: Called when the answer is there, or the link is closed.
+
+    Attributes:
+        id: Of the request.
+        end: Number of the last byte of its frame on the link.
+        answered: Whether the answer is there, or the link is closed.
+    """
+
+    def __init__(self, link: Link, deadline: Deadline, on_reply: Callable[[], None] | None) -> None:
+        self.id = 0
+        self.end = 0
+        self.deadline = deadline
+        self.answered = False
+        self._link = link
+        self._on_reply = on_reply
+        self._frame: Frame | None = None
+
+    def on_reply(self, frame: Frame | None) -> None:
+        """Take the answer, or ``None`` when the link closes."""
+        self._frame = frame
+        self.answered = True
+        if self._on_reply is not None:
+            self._on_reply()
+
+    @property
+    def answer(self) -> Frame:
+        """The answer, once it is there.
+
+        Raises:
+            LinkClosedError: If the link was closed before; tells whether the request was sent.
+        """
+        if self._frame is None:
+            sent = self._link.was_handed_over(self.end)
+            raise LinkClosedError(self._link.reason, sent=sent)
+        return self._frame
+
+    def abandon(self) -> None:
+        """Wait no longer for an answer, and tell the peer so, unless there is one."""
+        self._link.abandon(self.id)
+
+
 class Link:
     """Frames over a transport, while `run` runs.
 
@@ -194,6 +241,41 @@ class Link:
             self._pending[request_id] = on_reply
         return request_id
 
+    async def begin(
+        self,
+        message: bytes,
+        application: bytes | Callable[[Deadline], bytes] = b"",
+        *,
+        response_timeout: float,
+        unsent_until: Deadline,
+        on_reply: Callable[[], None] | None = None,
+    ) -> Exchange:
+        """Send a request whose answer is waited for elsewhere.
+
+        Args:
+            message: The connection object.
+            application: The application object, or a function that makes it
+                from the deadline of the answer.
+            response_timeout: For the answer, in seconds from when the frame is written.
+            unsent_until: How long to wait for the frame to be written.
+            on_reply: Called when the answer is there, or the link is closed.
+
+        Raises:
+            LinkClosedError: If the link is closed or draining; the request was not sent.
+
+        Cancellation:
+            Safe: the request was not sent.
+        """
+        await self._wait_writable(unsent_until)
+        if self.state is not LinkState.OPEN:
+            raise LinkClosedError(f"the link is {self.state.value}", sent=False)
+        deadline = Deadline.after(response_timeout)
+        body = application(deadline) if callable(application) else application
+        exchange = Exchange(self, deadline, on_reply)
+        exchange.id = self.post(message, body, timeout=response_timeout, on_reply=exchange.on_reply)
+        exchange.end = self._accepted
+        return exchange
+
     async def request(
         self,
         message: bytes,
@@ -205,14 +287,7 @@ class Link:
         """Send a request and return its answer, or ``None`` if none came in time.
 
         If the caller gives up, the peer is told so where it understands that (SPEC 6.3), and a
-        late answer is dropped.
-
-        Args:
-            message: The connection object.
-            application: The application object, or a function that makes it
-                from the deadline of the answer.
-            response_timeout: For the answer, in seconds from when the frame is written.
-            unsent_until: How long to wait for the frame to be written.
+        late answer is dropped. Arguments are those of `begin`.
 
         Raises:
             LinkClosedError: If the link is closed or draining, or closes
@@ -221,31 +296,20 @@ class Link:
         Cancellation:
             Safe at any point: a frame is written as a whole or not at all.
         """
-        await self._wait_writable(unsent_until)
-        if self.state is not LinkState.OPEN:
-            raise LinkClosedError(f"the link is {self.state.value}", sent=False)
         answered = anyio.Event()
-        answer: Frame | None = None
-
-        def on_reply(frame: Frame | None) -> None:
-            nonlocal answer
-            answer = frame
-            answered.set()
-
-        deadline = Deadline.after(response_timeout)
-        body = application(deadline) if callable(application) else application
-        request_id = self.post(message, body, timeout=response_timeout, on_reply=on_reply)
-        end = self._accepted
+        exchange = await self.begin(
+            message,
+            application,
+            response_timeout=response_timeout,
+            unsent_until=unsent_until,
+            on_reply=answered.set,
+        )
         try:
-            with anyio.move_on_after(deadline.remaining):
+            with anyio.move_on_after(exchange.deadline.remaining):
                 await answered.wait()
         finally:
-            self._pending.pop(request_id, None)
-            if not answered.is_set():
-                self._tell_cancelled(request_id)
-        if answered.is_set() and answer is None:
-            raise LinkClosedError(self._reason, sent=end <= self._handed_over)
-        return answer
+            exchange.abandon()
+        return exchange.answer if exchange.answered else None
 
     async def send(
         self, message: bytes, application: bytes = b"", *, unsent_until: Deadline
@@ -264,9 +328,19 @@ class Link:
             raise LinkClosedError(f"the link is {self.state.value}", sent=False)
         self.post(message, application)
 
-    def _tell_cancelled(self, call_id: int) -> None:
-        if self.has(CANCEL):
-            self.post(Cancel(call_id).encode())
+    def abandon(self, request_id: int) -> None:
+        """Wait no longer for an answer, and tell the peer so."""
+        if self._pending.pop(request_id, None) is not None and self.has(CANCEL):
+            self.post(Cancel(request_id).encode())
+
+    def was_handed_over(self, end: int) -> bool:
+        """Tell whether all bytes up to a point have been given to the operating system."""
+        return end <= self._handed_over
+
+    async def wait_writable(self) -> None:
+        """Wait while more than `HIGH_WATER` bytes are to be written and the link is not closed."""
+        while self._backlog > HIGH_WATER and self.state is not LinkState.CLOSED:
+            await self._relieved.wait()
 
     def _new_id(self) -> int:
         while True:

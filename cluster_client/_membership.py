@@ -9,7 +9,9 @@ from typing import Any, Final
 import anyio
 
 from cluster_client import _clock
-from cluster_client._campaign import Backoff, Campaign
+from cluster_client._backoff import Backoff
+from cluster_client._campaign import Campaign
+from cluster_client._changes import Changes
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined
 from cluster_client._follower import Follower
@@ -17,23 +19,22 @@ from cluster_client._leader import Leader
 from cluster_client._logs import describe
 from cluster_client._server import Seat, contenders
 from cluster_client._session import ClientSpec, Session, SessionEvents, StartError
+from cluster_client._single import Shared, Single, acquire
+from cluster_client._snapshots import Snapshot
 from cluster_client._states import CLIENT_TRANSITIONS, ClientState, StateMachine
 from cluster_client._subscriptions import EncodedValue
-from cluster_client.errors import ClientClosedError, ElectionError, LeaderUnavailableError
+from cluster_client.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    ElectionError,
+    LeaderUnavailableError,
+)
 
 _CLOSE_MARGIN: Final = 30.0
 """Seconds for a close beyond the drain: closing the real client, and dismissing followers."""
 
 _STABLE_SESSION: Final = 1.0
 """Seconds of a leadership after which losing it is no sign of a leader that keeps failing."""
-
-
-class _Change:
-    """A session, an error or the end, for those that wait for a session."""
-
-    def __init__(self) -> None:
-        self.event = anyio.Event()
-        self.error: Exception | None = None
 
 
 class Membership:
@@ -45,6 +46,8 @@ class Membership:
         on_session: Called with each new session.
         on_value: Called with each value, and the key of its registration.
         on_closed: Called when it is over.
+        on_real_client: Called when the leader's real client was lost, or made anew.
+        on_state: Called with the old and the new state after each change.
 
     Attributes:
         session: The current one; ``None`` while calls have to wait.
@@ -58,15 +61,24 @@ class Membership:
         on_session: Callable[[Session], None],
         on_value: Callable[[str, EncodedValue], None],
         on_closed: Callable[[], None],
+        on_real_client: Callable[[bool, str], None],
+        on_state: Callable[[ClientState, ClientState], None],
     ) -> None:
         self.session: Session | None = None
         self._spec = spec
         self._log = log
         self._on_session = on_session
         self._on_closed = on_closed
-        self._events = SessionEvents(ready=self._on_ready, ending=self._on_ending, value=on_value)
-        self._machine = StateMachine(ClientState.NEW, CLIENT_TRANSITIONS, self._on_state)
-        self._role: Leader | Follower | None = None
+        self._events = SessionEvents(
+            ready=self._on_ready,
+            ending=self._on_ending,
+            value=on_value,
+            real_client=on_real_client,
+            snapshot=self._on_snapshot,
+        )
+        self._machine = StateMachine(ClientState.NEW, CLIENT_TRANSITIONS, on_state)
+        self._role: Leader | Follower | Single | None = None
+        self._snapshot: Snapshot | None = None
         self._stopping = False
         self._start_error: Exception | None = None
         self._crashed = False
@@ -82,14 +94,14 @@ class Membership:
         self._machine.to(ClientState.ELECTING)
         self._opened = anyio.Event()
         self._ended = anyio.Event()
-        self._change = _Change()
+        self._changes = Changes()
         # Shielded: a cancelled body must not cut off the hand-over; `close` ends it.
         self._scope = anyio.CancelScope(shield=True)
 
     async def run(self) -> None:
         """Hold elections and take part, until `close`. What goes wrong is told by `wait_opened`."""
         options = self._spec.options
-        leads = options.is_leader is not False
+        leads = options.is_leader is not False and not options.single_mode
         candidates = contenders(options.port)
         candidates[options.name] += leads
         try:
@@ -104,7 +116,7 @@ class Membership:
             self.session = None
             self._machine.to(ClientState.CLOSED)
             self._on_closed()
-            self._announce_change()
+            self._changes.announce()
             self._opened.set()
             self._ended.set()
 
@@ -152,7 +164,7 @@ class Membership:
         while not self._stopping:
             first = not self._opened.is_set()
             try:
-                place = await campaign.run(deadline if first else Deadline.never(), first=first)
+                place = await self._find_place(campaign, deadline, first=first)
                 begin = _clock.now()
                 await self._take_part(place)
                 lasted = _clock.now() - begin
@@ -160,23 +172,37 @@ class Membership:
                     backoff.reset()
                 elif not self._stopping:
                     await backoff.pause(less=lasted)
-            except (ElectionError, StartError) as exc:
+            except (ElectionError, StartError, ConfigurationError) as exc:
                 error = exc.error if isinstance(exc, StartError) else exc
                 if first:
                     self._start_error = error
                     return
                 self._log.warning("election_failed", error=describe(error))
-                self._announce_change(error)
+                self._changes.announce(error)
                 await backoff.pause()
 
-    async def _take_part(self, place: Seat | Joined) -> None:
+    async def _find_place(
+        self, campaign: Campaign, deadline: Deadline, *, first: bool
+    ) -> Seat | Joined | Shared:
+        if self._spec.options.single_mode:
+            return await acquire(self._spec, self._log)
+        return await campaign.run(deadline if first else Deadline.never(), first=first)
+
+    def _role_at(self, place: Seat | Joined | Shared) -> Leader | Follower | Single:
+        match place:
+            case Joined():
+                log = self._log.bind(role="follower", epoch=place.agreement.epoch)
+                return Follower(place, self._spec, self._events, log)
+            case Shared():
+                log = self._log.bind(role="single", epoch=place.epoch)
+                return Single(place, self._spec, self._events, log)
+            case Seat():
+                log = self._log.bind(role="leader", epoch=place.epoch)
+                return Leader(place, self._spec, self._events, self._snapshot, log)
+
+    async def _take_part(self, place: Seat | Joined | Shared) -> None:
         """Be leader or follower until that ends."""
-        if isinstance(place, Joined):
-            log = self._log.bind(role="follower", epoch=place.agreement.epoch)
-            self._role = Follower(place, self._spec, self._events, log)
-        else:
-            log = self._log.bind(role="leader", epoch=place.epoch)
-            self._role = Leader(place, self._spec, self._events, log)
+        self._role = self._role_at(place)
         limit = self._spec.options.max_wait_time
         try:
             with anyio.move_on_after(limit) as self._start_scope:
@@ -191,7 +217,7 @@ class Membership:
         finally:
             self._role = None
             self.session = None
-            if self.state is not ClientState.ELECTING:
+            if self.state is not ClientState.ELECTING and not self._stopping:
                 self._machine.to(ClientState.ELECTING)
 
     def _on_ready(self) -> None:
@@ -200,7 +226,7 @@ class Membership:
         self.session = role
         self._start_scope.deadline = math.inf
         self._machine.to(ClientState.LEADING if role.is_leader else ClientState.FOLLOWING)
-        self._announce_change()
+        self._changes.announce()
         self._opened.set()
         if self._stopping:
             role.stop()
@@ -212,11 +238,8 @@ class Membership:
         self.session = None
         self._machine.to(ClientState.HANDING_OVER if leading else ClientState.DRAINING)
 
-    def _announce_change(self, error: Exception | None = None) -> None:
-        """Wake the calls that wait for a session; with an error, let them fail with it."""
-        change, self._change = self._change, _Change()
-        change.error = error
-        change.event.set()
+    def _on_snapshot(self, snapshot: Snapshot | None) -> None:
+        self._snapshot = snapshot
 
     async def wait_for_session(
         self, deadline: Deadline, *, other_than: Session | None = None
@@ -236,11 +259,9 @@ class Membership:
         while (session := self.session) is None or session is other_than:
             if self.state is ClientState.CLOSED:
                 raise ClientClosedError(f"client {self._spec.options.name!r} is closed")
-            change = self._change
+            change = self._changes.next
             with anyio.move_on_after(deadline.remaining):
-                await change.event.wait()
-            if change.error is not None:
-                raise change.error
+                await change.wait()
             if not change.event.is_set():
                 options = self._spec.options
                 raise LeaderUnavailableError(
@@ -250,6 +271,3 @@ class Membership:
                     f"the client is {self.state.value} and has found none",
                 )
         return session
-
-    def _on_state(self, old: ClientState, new: ClientState) -> None:
-        self._log.info("state_changed", old=old.value, new=new.value)

@@ -13,9 +13,13 @@ from cluster_client._calls import CallExecutor, Outcome, read_arguments
 from cluster_client._hub import SubscriptionHub, Upstream
 from cluster_client._link import Link
 from cluster_client._registrations import Registration, check_registration
+from cluster_client._snapshots import Snapshot
+from cluster_client._streams import Window, cost_of
 from cluster_client.errors import EncodeError, LinkClosedError
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
+    REAL_CLIENT_STATE,
+    SNAPSHOT,
     SUBSCRIBE_ACK,
     Cancel,
     Frame,
@@ -27,12 +31,16 @@ from cluster_protocol import (
     Json,
     LocalProtocolError,
     Message,
+    RealClientState,
     RemoteProtocolError,
+    StreamCredit,
+    StreamItem,
     Subscribe,
     SubscribeAck,
     SubscribeResult,
     Unsubscribe,
 )
+from cluster_protocol import Snapshot as SnapshotMessage
 from cluster_protocol.codecs import Codec
 
 MAX_UNACKNOWLEDGED: Final = 64
@@ -42,6 +50,7 @@ _SUCCESS: Final = InvokeResult(success=True).encode()
 _FAILURE: Final = InvokeResult(success=False).encode()
 _REFUSED: Final = InvokeResult(success=False, refused=True).encode()
 _HEARTBEAT_ACK: Final = HeartbeatAck().encode()
+_SNAPSHOT: Final = SnapshotMessage().encode()
 _MISSED_HEARTBEATS: Final = 3
 
 
@@ -77,6 +86,7 @@ class Peer:
         self._options = options
         self._log = log
         self._scopes: dict[int, anyio.CancelScope] = {}
+        self._windows: dict[int, Window] = {}
         self._unacknowledged = 0
         self._waiting: OrderedDict[str, bytes] = OrderedDict()
         self._last_heard = _clock.now()
@@ -103,6 +113,16 @@ class Peer:
         with anyio.move_on_after(limit):
             await acknowledged.wait()
 
+    def tell_real_client(self, *, ready: bool, reason: str) -> None:
+        """Tell that the real client was lost, or made anew (SPEC 6.7)."""
+        if self.link.has(REAL_CLIENT_STATE):
+            self.link.post(RealClientState(ready, reason).encode())
+
+    def hand_over(self, snapshot: Snapshot | None) -> None:
+        """Give the follower what it is to start from, should it lead next (SPEC 6.8)."""
+        if self.link.has(SNAPSHOT):
+            self.link.post(_SNAPSHOT, b"" if snapshot is None else snapshot.data)
+
     async def dismiss(self) -> None:
         """Write what is left, and wait until the follower has gone."""
         await self.link.finish()
@@ -119,6 +139,10 @@ class Peer:
                 scope = self._scopes.get(call_id)
                 if scope is not None:
                     scope.cancel()
+            case StreamCredit(call_id, credit):
+                window = self._windows.get(call_id)
+                if window is not None:
+                    window.grant(credit)
             case Subscribe(key, reg):
                 self._subscribe(frame.request_id, key, reg)
             case Unsubscribe(_, reg):
@@ -133,13 +157,21 @@ class Peer:
             raise RemoteProtocolError(f"request id {frame.request_id} is still in use")
         # Here and not in the task: a cancellation may be the very next frame.
         scope = self._scopes[frame.request_id] = self._calls.admit()
+        if message.credit is not None:
+            self._windows[frame.request_id] = Window(message.credit)
         self._tasks.start_soon(self._serve_call, frame, message, scope)
 
     async def _serve_call(self, frame: Frame, message: Invoke, scope: anyio.CancelScope) -> None:
+        window = self._windows.get(frame.request_id)
         try:
             arguments, deadline = read_arguments(message, frame.application, self.codec)
             outcome = await self._calls.execute(
-                message.method, arguments, codec=self.codec, deadline=deadline, scope=scope
+                message.method,
+                arguments,
+                codec=self.codec,
+                deadline=deadline,
+                scope=scope,
+                sink=None if window is None else _LinkSink(self.link, frame.request_id, window),
             )
         except Exception as exc:  # the user's own codec may raise anything
             # The frame was whole, so only this call is broken and not the link.
@@ -147,6 +179,7 @@ class Peer:
         finally:
             self._calls.dismiss(scope)
             del self._scopes[frame.request_id]
+            self._windows.pop(frame.request_id, None)
         if outcome is not None:
             self._respond(frame.request_id, message, outcome)
 
@@ -217,3 +250,23 @@ class Peer:
             await anyio.sleep(limit - silent)
             silent = _clock.now() - self._last_heard
         self.link.close(f"no heartbeat for {limit:g} s")
+
+
+class _LinkSink:
+    """Sends the items of a stream; see `ItemSink`.
+
+    Args:
+        link: To the follower.
+        call_id: Request id of the call.
+        window: What the follower has room for.
+    """
+
+    def __init__(self, link: Link, call_id: int, window: Window) -> None:
+        self._link = link
+        self._head = StreamItem(call_id).encode()
+        self._window = window
+
+    async def put(self, data: bytes) -> None:
+        await self._window.take(cost_of(len(data)))
+        await self._link.wait_writable()
+        self._link.post(self._head, data)

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import anyio
 
+from cluster_client._backoff import Backoff
 from cluster_client._calls import CallRequest
-from cluster_client._campaign import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._delegate_options import PUBLISH, UNPUBLISH
 from cluster_client._delegates import Method

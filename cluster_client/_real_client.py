@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -11,7 +11,9 @@ import anyio
 
 from cluster_client import _backend
 from cluster_client._logs import describe
-from cluster_client._threads import WorkerThreads
+from cluster_client._snapshots import Snapshot
+from cluster_client._threads import ThreadIterator, WorkerThreads
+from cluster_client.leadership import Leadership
 
 _CLOSE_LIMIT: Final = 10.0
 """Seconds for the real client's close: a leader that hangs there would keep the port."""
@@ -31,6 +33,7 @@ class RealClient:
         args: Positional arguments of its constructor.
         kwargs: Keyword arguments of its constructor.
         threads: Number of worker threads.
+        leadership: For a class that has ``attach_leadership``.
         log: Logger, already bound to the client.
     """
 
@@ -41,9 +44,11 @@ class RealClient:
         kwargs: Mapping[str, Any],
         *,
         threads: int,
+        leadership: Leadership,
         log: Any,
     ) -> None:
         self._cls = cls
+        self._leadership = leadership
         self._log = log
         self._args = args
         self._kwargs = kwargs
@@ -54,7 +59,7 @@ class RealClient:
         self._instance: Any = None
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[RealClient]:
+    async def open(self, snapshot: Snapshot | None = None) -> AsyncGenerator[RealClient]:
         """Make and start the real client; close it at the end.
 
         ``__aenter__`` (or ``__enter__``) and ``__aexit__`` are used where the
@@ -62,22 +67,35 @@ class RealClient:
         whichever are there, synchronous or not. One whose ``start`` or
         ``ready`` fails is closed again.
 
+        Args:
+            snapshot: For its ``restore``, before the start.
+
         Raises:
-            BaseException: Whatever constructor and start raise.
+            BaseException: Whatever constructor, restore and start raise; what made it end by
+                itself.
 
         Cancellation:
             During the start it is passed on. The close is shielded, and limited to 10 s.
         """
-        try:
-            await self._make()
-            await self._start()
+        # Entered before any cancel scope of the real client's own, as they have to end in turn.
+        with anyio.CancelScope() as self._scope:
             try:
-                yield self
-            finally:
+                await self._make()
+                await self._start(snapshot)
+                try:
+                    yield self
+                except anyio.get_cancelled_exc_class() as exc:
+                    await self._close(exc)
+                    raise
+                except BaseException:
+                    await self._close()
+                    raise
                 await self._close()
-        finally:
-            if self._threads is not None:
-                await self._threads.aclose()
+            finally:
+                if self._threads is not None:
+                    await self._threads.aclose()
+        if self._scope.cancelled_caught:
+            self._log.warning("real_client_close_timed_out", limit=_CLOSE_LIMIT)
 
     async def invoke(self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a method and return its result.
@@ -96,6 +114,68 @@ class RealClient:
             # An ordinary function can still return a coroutine, as decorated ones do.
             return await result if inspect.isawaitable(result) else result
 
+    @asynccontextmanager
+    async def iterate(
+        self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[AsyncIterator[Any]]:
+        """Call a method and iterate over what it returns; close that at the end.
+
+        An asynchronous iterator runs in the event loop, any other one in a worker thread.
+
+        Raises:
+            TypeError: If nothing comes back that can be iterated over.
+            BaseException: What the method raises.
+
+        Cancellation:
+            As of `invoke`. The close is shielded, and limited to 10 s.
+        """
+        function = getattr(self._instance, target)
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            result = function(*args, **kwargs)  # nothing of its body runs yet
+        else:
+            result = await self.invoke(target, args, kwargs)
+        iterator = self._iterator(target, result)
+        # Entered before any cancel scope of the generator's own, as they have to end in turn.
+        with anyio.CancelScope() as scope:
+            try:
+                yield iterator
+            finally:
+                scope.shield = True
+                scope.deadline = anyio.current_time() + _CLOSE_LIMIT
+                await self._close_iterator(target, iterator)
+        if scope.cancelled_caught:
+            self._log.warning("stream_close_timed_out", method=target, limit=_CLOSE_LIMIT)
+
+    def _iterator(self, target: str, result: object) -> AsyncIterator[Any]:
+        if hasattr(result, "__aiter__"):
+            iterator: AsyncIterator[Any] = aiter(result)
+            return iterator
+        if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
+            return ThreadIterator(iter(result), self._open_threads())
+        raise TypeError(
+            f"{self._cls.__qualname__}.{target} is streamed, but it returned "
+            f"{type(result).__name__}, which is no iterator"
+        )
+
+    async def _close_iterator(self, target: str, iterator: AsyncIterator[Any]) -> None:
+        close = getattr(iterator, "aclose", None)
+        if close is None:
+            return
+        try:
+            with _backend.stray_cancellations_as_errors():
+                await close()
+        except Exception as exc:
+            self._log.warning("stream_close_failed", method=target, error=describe(exc))
+
+    async def take_snapshot(self) -> Snapshot | None:
+        """Return what a successor needs; ``None`` if the real client has nothing to tell.
+
+        Raises:
+            EncodeError: If it cannot be sent.
+            BaseException: What the real client's ``snapshot`` raises.
+        """
+        return Snapshot.of(await self._run(self._instance.snapshot))
+
     async def invoke_part(self, target: str, *args: Any) -> None:
         """Call the method that subscribes or unsubscribes."""
         await self._run(getattr(self._instance, target), *args)
@@ -103,6 +183,8 @@ class RealClient:
     async def _make(self) -> None:
         def construct() -> None:
             self._instance = self._cls(*self._args, **self._kwargs)
+            if callable(getattr(self._cls, "attach_leadership", None)):
+                self._instance.attach_leadership(self._leadership)
 
         try:
             await self._run(construct)
@@ -126,30 +208,48 @@ class RealClient:
     def _close_name(self) -> str:
         return "aclose" if hasattr(self._cls, "aclose") else "close"
 
-    async def _start(self) -> None:
+    async def _start(self, snapshot: Snapshot | None) -> None:
         if self._enters is not None:
+            await self._restore(snapshot)
             await self._run(getattr(self._instance, self._enters[0]))
             return
         try:
+            await self._restore(snapshot)
             for name in ("start", "ready"):
                 await self._run_if_there(name)
         except BaseException:
             await self._close()
             raise
 
-    async def _close(self) -> None:
-        """Close it; an error is only logged, as nobody is left who could act on it."""
-        with anyio.move_on_after(_CLOSE_LIMIT, shield=True) as scope:
-            try:
-                if self._enters is not None:
-                    leave = getattr(self._instance, self._enters[1])
-                    await self._run(leave, None, None, None, surely=True)
-                else:
-                    await self._run_if_there(self._close_name, surely=True)
-            except Exception as exc:
-                self._log.warning("real_client_close_failed", error=describe(exc))
-        if scope.cancelled_caught:
-            self._log.warning("real_client_close_timed_out", limit=_CLOSE_LIMIT)
+    async def _restore(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            await self._run(self._instance.restore, snapshot.reveal())
+
+    async def _close(self, cancellation: BaseException | None = None) -> None:
+        """Close it; an error is only logged, as nobody is left who could act on it.
+
+        Args:
+            cancellation: What ended its use. It may come from a cancel scope of the real
+                client's own, a task group of which a task has failed; then it is that
+                scope's to catch, and the failure is raised.
+        """
+        self._scope.shield = True
+        self._scope.deadline = anyio.current_time() + _CLOSE_LIMIT
+        try:
+            if self._enters is None:
+                await self._run_if_there(self._close_name, surely=True)
+                return
+            leave = getattr(self._instance, self._enters[1])
+            if cancellation is None or self._in_thread:
+                await self._run(leave, None, None, None, surely=True)
+                return
+            caught = leave(type(cancellation), cancellation, cancellation.__traceback__)
+            if await caught if inspect.isawaitable(caught) else caught:
+                raise RuntimeError(f"{self._cls.__qualname__} has ended by itself")
+        except Exception as exc:
+            if cancellation is not None:
+                raise
+            self._log.warning("real_client_close_failed", error=describe(exc))
 
     async def _run_if_there(self, name: str, *, surely: bool = False) -> None:
         # On the class: a proxy's __getattr__ would find anything on the instance.

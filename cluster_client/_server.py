@@ -217,6 +217,10 @@ class Seat:
         """Keep new followers waiting from now on: the leadership ends."""
         self.adopt = None
 
+    def leave_port(self) -> None:
+        """Have all leaders of the process hand over, so that another process can lead."""
+        self._server.leave()
+
     def vacate(self, *, still_wanted: bool = False) -> None:
         """Leave the port; may be repeated."""
         self._listener.close()

@@ -10,6 +10,8 @@ from cluster_client._calls import CallRequest
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
 from cluster_client._registrations import Registration
+from cluster_client._snapshots import Snapshot
+from cluster_client._streams import ItemSource
 from cluster_client._subscriptions import EncodedValue
 from cluster_client.options import ClientOptions
 from cluster_protocol.codecs import Codec
@@ -44,11 +46,15 @@ class SessionEvents:
         ready: Calls can be made.
         ending: No more calls can be made, but those in flight may still end well.
         value: A value of a registration came, under its key.
+        real_client: The real client was lost, and why; or another one is ready.
+        snapshot: What the next leader is to start from has changed.
     """
 
     ready: Callable[[], None]
     ending: Callable[[], None]
     value: Callable[[str, EncodedValue], None]
+    real_client: Callable[[bool, str], None]
+    snapshot: Callable[[Snapshot | None], None]
 
 
 class StartError(Exception):
@@ -87,6 +93,14 @@ class Session(Protocol):
 
     async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
         """Have a method called, without its result.
+
+        Raises:
+            LinkClosedError: If the session has ended; the call was not sent.
+        """
+        ...
+
+    async def open_stream(self, request: CallRequest, unsent_until: Deadline) -> ItemSource:
+        """Call a method whose result is streamed, and return where its items come from.
 
         Raises:
             LinkClosedError: If the session has ended; the call was not sent.

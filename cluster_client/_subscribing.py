@@ -6,18 +6,24 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import anyio.abc
 
 from cluster_client import _backend
-from cluster_client._campaign import Backoff
+from cluster_client._backoff import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._delegate_options import SUBSCRIBE
 from cluster_client._logs import describe
 from cluster_client._membership import Membership
 from cluster_client._registrations import Reg, Registration, check_registration
 from cluster_client._session import ClientSpec, Session
-from cluster_client._subscriptions import EncodedValue, Feed, Subscription, SubscriptionTable
-from cluster_client.errors import ClientClosedError, ConfigurationError, LinkClosedError
+from cluster_client._subscriptions import EncodedValue, Feed, Gap, Subscription, SubscriptionTable
+from cluster_client.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    LinkClosedError,
+    ResponseTimeoutError,
+)
 
 
 class Subscribing:
@@ -48,6 +54,8 @@ class Subscribing:
     def resume(self) -> None:
         """Ask a new session for everything that is subscribed to."""
         for subscription in self._table:
+            if subscription.settled.is_set():
+                subscription.mark(Gap("another leader"))
             self._establish_soon(subscription)
 
     async def add(self, reg: Reg, feed: Feed) -> Subscription:
@@ -56,6 +64,7 @@ class Subscribing:
         Raises:
             EncodeError: If *reg* is not plain JSON.
             ConfigurationError: If the real client has no subscribe method.
+            ResponseTimeoutError: If no value comes within ``subscribe_timeout``.
             Exception: What the real client raised, or as for a call. Then
                 nothing is subscribed.
 
@@ -70,12 +79,23 @@ class Subscribing:
             await subscription.settled.wait()
             if subscription.error is not None:
                 raise subscription.error
+            await self._wait_for_value(subscription, feed)
         except BaseException:
             self.remove(subscription, feed)
             raise
         if feed.listener is not None:
             self._tasks.start_soon(self._consume, feed, feed.listener)
         return subscription
+
+    async def _wait_for_value(self, subscription: Subscription, feed: Feed) -> None:
+        limit = self._spec.options.subscribe_timeout
+        if limit is not None:
+            with anyio.move_on_after(limit):
+                await subscription.arrived.wait()
+            if not subscription.arrived.is_set():
+                raise ResponseTimeoutError("subscribe", limit)
+            if feed.closed:
+                raise ClientClosedError("the client was closed before a value came")
 
     def remove(self, subscription: Subscription, feed: Feed) -> None:
         """Give *feed* no more values; the session is told when that was the last one."""
@@ -158,9 +178,16 @@ class Subscribing:
             except ClientClosedError:
                 return
             try:
-                result = listener(value.decode())
+                result = self._hand_on(feed, listener, value)
                 if inspect.isawaitable(result):
                     with _backend.stray_cancellations_as_errors():
                         await result
             except Exception:  # a listener's bug must not end the client
                 self._log.exception("listener_failed", dropped=feed.dropped)
+
+    def _hand_on(
+        self, feed: Feed, listener: Callable[[Any], Any], value: EncodedValue | Gap
+    ) -> Any:
+        if not isinstance(value, Gap):
+            return listener(value.decode())
+        return None if feed.on_gap is None else feed.on_gap(value)

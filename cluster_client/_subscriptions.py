@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -21,6 +22,17 @@ MAX_WAITING_VALUES: Final = 1000
 """Values that a listener may be behind; beyond that its oldest ones are dropped (SPEC 9.3)."""
 
 Listener = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Stands among the values of a subscription where some may be missing (SPEC 9.5).
+
+    Attributes:
+        reason: Why, in words.
+    """
+
+    reason: str
 
 
 class EncodedValue:
@@ -44,14 +56,27 @@ class EncodedValue:
 class Feed:
     """One listener's values, in order, first in first out.
 
+    Args:
+        listener: Who gets them, unless they are iterated over.
+        on_gap: Who is told of gaps, besides.
+        gaps: Whether gaps are wanted among the values.
+
     Attributes:
         dropped: How many values were dropped because the listener was too slow.
     """
 
-    def __init__(self, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        listener: Listener | None = None,
+        *,
+        on_gap: Callable[[Gap], Any] | None = None,
+        gaps: bool = False,
+    ) -> None:
         self.listener = listener
+        self.on_gap = on_gap
+        self.wants_gaps = gaps or on_gap is not None
         self.dropped = 0
-        self._values: deque[EncodedValue] = deque()
+        self._values: deque[EncodedValue | Gap] = deque()
         self._arrival = anyio.Event()
         self._closed: str | None = None
 
@@ -59,8 +84,11 @@ class Feed:
     def closed(self) -> bool:
         return self._closed is not None
 
-    def put(self, value: EncodedValue) -> None:
-        """Append a value; drops the oldest one if the listener is too far behind."""
+    def put(self, value: EncodedValue | Gap) -> None:
+        """Append a value, or a mark where some may be missing.
+
+        Drops the oldest one if the listener is too far behind.
+        """
         if len(self._values) >= MAX_WAITING_VALUES:
             self._values.popleft()
             self.dropped += 1
@@ -73,8 +101,8 @@ class Feed:
         self._values.clear()
         self._arrival.set()
 
-    async def next(self) -> EncodedValue:
-        """Return the next value, waiting for it.
+    async def next(self) -> EncodedValue | Gap:
+        """Return the next value or gap, waiting for it.
 
         Raises:
             ClientClosedError: If the feed is closed.
@@ -100,6 +128,7 @@ class Subscription:
         last: The last value that came, if one did.
         establishing: Whether the leader is being asked for its values.
         settled: Set when the first leader has accepted or refused.
+        arrived: Set when the first value has come.
         error: Why it refused.
     """
 
@@ -109,11 +138,13 @@ class Subscription:
         self.last: EncodedValue | None = None
         self.establishing = False
         self.settled = anyio.Event()
+        self.arrived = anyio.Event()
         self.error: Exception | None = None
         self._turn = 0
 
     def deliver(self, value: EncodedValue, *, broadcast: bool) -> None:
         """Give the value to every feed, or to the next one in turn."""
+        self.arrived.set()
         if broadcast:
             self.last = value
             for feed in self.feeds:
@@ -121,6 +152,12 @@ class Subscription:
         elif self.feeds:
             self._turn = (self._turn + 1) % len(self.feeds)
             self.feeds[self._turn].put(value)
+
+    def mark(self, gap: Gap) -> None:
+        """Tell whoever wants to know that values may be missing."""
+        for feed in self.feeds:
+            if feed.wants_gaps:
+                feed.put(gap)
 
 
 class SubscriptionTable:
@@ -171,6 +208,11 @@ class SubscriptionTable:
         if subscription is not None:
             subscription.deliver(value, broadcast=self._broadcast)
 
+    def mark(self, gap: Gap) -> None:
+        """Tell every subscription that values may be missing."""
+        for subscription in self:
+            subscription.mark(gap)
+
     def close(self, reason: str) -> None:
         """Let every consumer end."""
         for subscription in self:
@@ -179,5 +221,6 @@ class SubscriptionTable:
             if not subscription.settled.is_set():
                 subscription.error = ClientClosedError(reason)
                 subscription.settled.set()
+            subscription.arrived.set()
         self._by_identity.clear()
         self._by_key.clear()

@@ -10,14 +10,17 @@ import contextvars
 import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import anyio
 
-from cluster_client import _backend
+from cluster_client import _backend, _clock
 
 _JOIN_LIMIT: Final = 5.0
+_ITEMS_PER_TURN: Final = 32
+_LONGEST_TURN: Final = 0.002
 _numbers: Final = itertools.count(1)
 
 
@@ -123,3 +126,64 @@ class WorkerThreads:
         self._running -= 1
         if not self._running:
             self._all_ended.set()
+
+
+class ThreadIterator:
+    """Iterates over an ordinary iterator in worker threads, several items at a turn.
+
+    A turn costs as much as dozens of small items. It ends early when items are
+    slow to come, so that the first one need not wait for the others.
+
+    Args:
+        iterator: Anything with ``__next__``.
+        threads: Where it is called.
+    """
+
+    def __init__(self, iterator: Iterator[Any], threads: WorkerThreads) -> None:
+        self._iterator = iterator
+        self._threads = threads
+        self._items: deque[Any] = deque()
+        self._error: BaseException | None = None
+        self._ended = False
+        # With several threads a close may come while `next` is running in another one.
+        self._turn = threading.Lock()
+
+    def __aiter__(self) -> ThreadIterator:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not self._items and not self._ended:
+            await self._threads.run(self._fetch)
+        if self._items:
+            return self._items.popleft()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Close the iterator, if it can be, behind an item that is still being made."""
+        self._ended = True
+        await self._threads.run_surely(self._close)
+
+    def _fetch(self) -> None:
+        with self._turn:
+            turn_ends = _clock.now() + _LONGEST_TURN
+            for _ in range(_ITEMS_PER_TURN):
+                if self._ended:
+                    return
+                try:
+                    self._items.append(next(self._iterator))
+                except StopIteration:
+                    self._ended = True
+                except BaseException as exc:  # raised where the items are awaited
+                    self._error = exc
+                    self._ended = True
+                if _clock.now() > turn_ends:
+                    return
+
+    def _close(self) -> None:
+        with self._turn:
+            close = getattr(self._iterator, "close", None)
+            if callable(close):
+                close()

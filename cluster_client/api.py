@@ -14,6 +14,7 @@ from cluster_client._delegated import DelegatedMethod
 from cluster_client._delegates import DelegateTable, Method, delegate_function
 from cluster_client._registrations import Reg
 from cluster_client._states import ClientState
+from cluster_client._subscriptions import Gap
 from cluster_client.builder import RESERVED, ClusterFactory
 from cluster_client.builder import cluster as make_builder
 from cluster_client.client import Client
@@ -145,17 +146,31 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """How many calls were sent again after a leader was lost."""
         return self._client.resent_calls
 
-    async def subscribe(self, reg: Reg, listener: Callable[[Any], Any]) -> None:
+    def on_state_change(
+        self, listener: Callable[[ClientState, ClientState], object]
+    ) -> Callable[[], None]:
+        """See `Client.on_state_change`."""
+        return self._client.on_state_change(listener)
+
+    async def subscribe(
+        self,
+        reg: Reg,
+        listener: Callable[[Any], Any],
+        *,
+        on_gap: Callable[[Gap], Any] | None = None,
+    ) -> None:
         """See `Client.subscribe`."""
-        await self._client.subscribe(reg, listener)
+        await self._client.subscribe(reg, listener, on_gap=on_gap)
 
     async def unsubscribe(self, reg: Reg, listener: Callable[[Any], Any] | None = None) -> None:
         """See `Client.unsubscribe`."""
         await self._client.unsubscribe(reg, listener)
 
-    def subscription(self, reg: Reg) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+    def subscription(
+        self, reg: Reg, *, gaps: bool = False
+    ) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
         """See `Client.subscription`."""
-        return self._client.subscription(reg)
+        return self._client.subscription(reg, gaps=gaps)
 
     def last(self, reg: Reg, *default: Any) -> Any:
         """See `Client.last`."""
@@ -169,11 +184,9 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """See `Client.unpublish`."""
         await self._client.unpublish(reg)
 
-    async def _call_delegate(
-        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _call_delegate(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # By name, so that an override on an injected factory's client takes part.
-        return await getattr(self._client, method.name)(*args, **kwargs)
+        return getattr(self._client, method.name)(*args, **kwargs)
 
     if TYPE_CHECKING:
         # The delegates that are generated on subclasses: they return coroutines, or streams.

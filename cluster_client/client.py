@@ -5,7 +5,16 @@ Longer than it looks: most of it is what users read, the docstrings of the publi
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+import inspect
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from typing import (
     TYPE_CHECKING,
@@ -26,7 +35,7 @@ from anyio.lowlevel import checkpoint
 from cluster_client import _fork
 from cluster_client._calls import CallRequest
 from cluster_client._clock import Deadline
-from cluster_client._delegate_options import INVOKE_ONEWAY
+from cluster_client._delegate_options import INVOKE_ONEWAY, STREAM
 from cluster_client._delegates import DelegateTable, Method, delegate_function
 from cluster_client._logs import Log
 from cluster_client._membership import Membership
@@ -35,7 +44,7 @@ from cluster_client._registrations import Reg
 from cluster_client._session import ClientSpec, Session
 from cluster_client._states import ClientState
 from cluster_client._subscribing import Subscribing
-from cluster_client._subscriptions import Feed, SubscriptionTable
+from cluster_client._subscriptions import Feed, Gap, SubscriptionTable
 from cluster_client.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -44,11 +53,14 @@ from cluster_client.errors import (
     LinkClosedError,
     OutcomeUnknownError,
 )
+from cluster_client.streams import FirstItem, Stream
 
 __all__ = ["Client"]
 
 RealT = TypeVar("RealT")
 ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
+AttemptT = TypeVar("AttemptT")
 P = ParamSpec("P")
 _MISSING: Final[Any] = object()
 
@@ -68,7 +80,8 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
     - `TypeError` if the arguments do not fit the real method's signature;
     - `ClientClosedError` outside ``async with``, and when the client is closed meanwhile.
 
-    A cancelled call is cancelled in the leader, too.
+    A cancelled call is cancelled in the leader, too. Of a method that is streamed the
+    `Stream` raises these.
 
     Attributes:
         resent_calls: How many calls were sent again after a leader was lost.
@@ -87,7 +100,10 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             on_session=self._on_session,
             on_value=self._table.deliver,
             on_closed=self._on_closed,
+            on_real_client=self._on_real_client,
+            on_state=self._on_state,
         )
+        self._state_listeners: list[Callable[[ClientState, ClientState], object]] = []
         self._generation = _fork.generation()
         self.resent_calls = 0
 
@@ -102,7 +118,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
     ) -> type[Client[Any]]:
         """Return a subclass whose methods are a real client's delegates."""
         members: dict[str, Any] = {
-            **{name: delegate_function(m, cls._call) for name, m in table.by_name.items()},
+            **{name: delegate_function(m, cls._dispatch) for name, m in table.by_name.items()},
             **{name: getattr(cls, own) for name, own in table.aliases.items()},
             **overrides,
             "__doc__": table.cls.__doc__,
@@ -127,6 +143,38 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """Name of the current leadership; ``None`` while there is none."""
         session = self._membership.session
         return None if session is None else session.epoch
+
+    def on_state_change(
+        self, listener: Callable[[ClientState, ClientState], object]
+    ) -> Callable[[], None]:
+        """Have *listener* called with the old and the new `state` after each change.
+
+        It is called in the event loop and must not block; a coroutine function will not do.
+        What it raises is logged. It may be added before the client is opened.
+
+        Returns:
+            A function that takes the listener away again.
+
+        Raises:
+            ConfigurationError: If *listener* is not an ordinary function.
+        """
+        if not callable(listener) or inspect.iscoroutinefunction(listener):
+            raise ConfigurationError(f"listener={listener!r} must be an ordinary function")
+        self._state_listeners.append(listener)
+
+        def remove() -> None:
+            if listener in self._state_listeners:
+                self._state_listeners.remove(listener)
+
+        return remove
+
+    def _on_state(self, old: ClientState, new: ClientState) -> None:
+        self._log.info("state_changed", old=old.value, new=new.value)
+        for listener in list(self._state_listeners):
+            try:
+                listener(old, new)
+            except Exception:  # a listener's bug must not end the client
+                self._log.exception("state_listener_failed")
 
     def __repr__(self) -> str:
         options = self._spec.options
@@ -170,6 +218,16 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     def _on_session(self, session: Session) -> None:
         self._subscribing.resume()
+        self._replay(session)
+
+    def _on_real_client(self, ready: bool, reason: str) -> None:
+        session = self._membership.session
+        if not ready:
+            self._table.mark(Gap(f"the real client was lost: {reason}"))
+        elif session is not None:
+            self._replay(session)
+
+    def _replay(self, session: Session) -> None:
         if self._publishing.has_declarations:
             self._tasks.start_soon(self._publishing.replay, session)
 
@@ -230,34 +288,47 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
     # ---------------------------------------------------------------- calls
 
     @overload
-    async def call(
+    def call(
         self,
-        method: Callable[Concatenate[RealT, P], Coroutine[Any, Any, ResultT]],
+        method: Callable[Concatenate[RealT, P], Awaitable[ResultT]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> ResultT: ...
+    ) -> Coroutine[Any, Any, ResultT]: ...
+
+    # The plain methods' overload below would take these, too: the first that fits is taken.
+    @overload
+    def call(  # type: ignore[overload-overlap]
+        self,
+        method: Callable[Concatenate[RealT, P], AsyncIterator[ItemT] | Iterator[ItemT]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Stream[ItemT]: ...
 
     @overload
-    async def call(
+    def call(
         self,
         method: Callable[Concatenate[RealT, P], ResultT],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> ResultT: ...
+    ) -> Coroutine[Any, Any, ResultT]: ...
 
     @overload
-    async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
 
-    async def call(self, method: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a delegated method of the real client.
+    def call(self, method: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a delegated method of the real client: ``await`` it, or iterate over its stream.
 
         Args:
             method: The real class's method, ``Registry.get_data``, so that
                 type checkers know arguments and result; or its name.
             args: Its positional arguments, without ``self``.
             kwargs: Its keyword arguments.
+
+        Returns:
+            A coroutine of the result; of a method that is streamed, a `Stream`.
 
         Raises:
             ConfigurationError: If the method is not delegated.
@@ -273,7 +344,12 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 f"{name!r} is not delegated by {self._spec.cls.__qualname__}; it delegates "
                 f"{', '.join(sorted(self._spec.table.by_target)) or 'nothing'}"
             )
-        return await self._call(delegated, args, kwargs)
+        return self._dispatch(delegated, args, kwargs)
+
+    def _dispatch(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if method.kind == STREAM:
+            return self._stream(method, args, kwargs)
+        return self._call(method, args, kwargs)
 
     async def _call(
         self,
@@ -283,21 +359,58 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         *,
         idempotent: bool | None = None,
     ) -> Any:
-        """Make a call through as many elections as it takes (SPEC 8.3)."""
+        """Make a call through as many elections as it takes."""
+        request = self._request(method, args, kwargs)
+
+        async def attempt(session: Session, deadline: Deadline) -> Any:
+            if method.kind == INVOKE_ONEWAY:
+                return await session.call_oneway(request, deadline)
+            return await session.call(request, deadline)
+
+        repeatable = method.idempotent if idempotent is None else idempotent
+        _, result = await self._through_elections(method, attempt, repeatable=repeatable)
+        return result
+
+    def _stream(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any]:
+        request = self._request(method, args, kwargs)
+
+        async def attempt(session: Session, deadline: Deadline) -> FirstItem:
+            source = await session.open_stream(request, deadline)
+            return await FirstItem.of(source, method.name, request.timeout)
+
+        async def begin() -> tuple[FirstItem, str]:
+            session, first = await self._through_elections(
+                method, attempt, repeatable=method.idempotent
+            )
+            return first, session.epoch
+
+        return Stream(method.name, begin)
+
+    def _request(
+        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> CallRequest:
         self._check_open()
-        options = self._spec.options
-        timeout = method.response_timeout or options.response_timeout
+        timeout = method.response_timeout or self._spec.options.response_timeout
         request = CallRequest(method, *method.bind(args, kwargs), timeout)
         request.encode(self._codec)  # an error here is the caller's, and not after an election
-        repeatable = method.idempotent if idempotent is None else idempotent
+        return request
+
+    async def _through_elections(
+        self,
+        method: Method,
+        attempt: Callable[[Session, Deadline], Awaitable[AttemptT]],
+        *,
+        repeatable: bool,
+    ) -> tuple[Session, AttemptT]:
+        """Make an attempt with one session after the other until it is decided (SPEC 8.3)."""
+        options = self._spec.options
         session: Session | None = None
         deadline = Deadline.after(options.max_wait_time)
         while True:
+            self._check_open()
             session = await self._membership.wait_for_session(deadline, other_than=session)
             try:
-                if method.kind == INVOKE_ONEWAY:
-                    return await session.call_oneway(request, deadline)
-                return await session.call(request, deadline)
+                return session, await attempt(session, deadline)
             except LinkClosedError as exc:
                 if exc.sent and not repeatable:
                     raise OutcomeUnknownError(method.name, session.epoch) from exc
@@ -312,7 +425,13 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     # -------------------------------------------------------- subscriptions
 
-    async def subscribe(self, reg: Reg, listener: Callable[[Any], Any]) -> None:
+    async def subscribe(
+        self,
+        reg: Reg,
+        listener: Callable[[Any], Any],
+        *,
+        on_gap: Callable[[Gap], Any] | None = None,
+    ) -> None:
         """Have *listener* called with each value of a registration, in order.
 
         It goes on through every change of leader. If the real client or
@@ -323,10 +442,13 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             reg: Plain JSON with string keys.
             listener: Called in the event loop with a value of its own; may be a
                 coroutine function. What it raises is logged.
+            on_gap: Called like *listener*, and between its values, where some may be
+                missing: after a change of leader, and when the real client was lost.
 
         Raises:
             EncodeError: If *reg* is not plain JSON.
             ConfigurationError: If the real client has no subscribe method.
+            ResponseTimeoutError: If no value comes within the option ``subscribe_timeout``.
             Exception: What the real client's subscribe method raised, or as
                 for a call. Then nothing is subscribed.
 
@@ -335,8 +457,10 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """
         if not callable(listener):
             raise ConfigurationError(f"listener={listener!r} must be callable")
+        if on_gap is not None and not callable(on_gap):
+            raise ConfigurationError(f"on_gap={on_gap!r} must be callable")
         self._check_open()
-        await self._subscribing.add(reg, Feed(listener))
+        await self._subscribing.add(reg, Feed(listener, on_gap=on_gap))
 
     async def unsubscribe(self, reg: Reg, listener: Callable[[Any], Any] | None = None) -> None:
         """End a listener's subscription, or all listeners' of the registration.
@@ -352,7 +476,9 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         await checkpoint()
 
     @asynccontextmanager
-    async def subscription(self, reg: Reg) -> AsyncGenerator[AsyncIterator[Any]]:
+    async def subscription(
+        self, reg: Reg, *, gaps: bool = False
+    ) -> AsyncGenerator[AsyncIterator[Any]]:
         """Subscribe for the time of an ``async with`` and iterate over the values.
 
         ::
@@ -360,12 +486,16 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             async with client.subscription({"path": "/k"}) as values:
                 async for value in values: ...
 
+        Args:
+            reg: Plain JSON with string keys.
+            gaps: Whether a `Gap` is to stand among the values where some may be missing.
+
         Raises:
             Exception: As `subscribe`. The iterator raises `ClientClosedError`
                 when the client is closed.
         """
         self._check_open()
-        feed = Feed()
+        feed = Feed(gaps=gaps)
         subscription = await self._subscribing.add(reg, feed)
         try:
             yield _Values(feed)
@@ -434,7 +564,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     if TYPE_CHECKING:
         # The delegates, which are made for each class of real clients.
-        def __getattr__(self, name: str, /) -> Callable[..., Coroutine[Any, Any, Any]]: ...
+        def __getattr__(self, name: str, /) -> Callable[..., Any]: ...
 
 
 class _Values:
@@ -447,4 +577,5 @@ class _Values:
         return self
 
     async def __anext__(self) -> Any:
-        return (await self._feed.next()).decode()
+        value = await self._feed.next()
+        return value if isinstance(value, Gap) else value.decode()

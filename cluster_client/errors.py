@@ -13,6 +13,7 @@
     ├── CallError                            one call
     │   ├── RemoteInvokeError                … raised something that has no class here
     │   ├── OutcomeUnknownError              … may or may not have been executed
+    │   │   └── StreamInterruptedError       … a stream whose leader was lost amid its items
     │   ├── RefusedError                     … was not executed
     │   ├── EncodeError (ValueError)         … carries a value that the codec cannot
     │   └── ForkedClientError                … came from a forked child
@@ -45,6 +46,7 @@ __all__ = [
     "RefusedError",
     "RemoteInvokeError",
     "ResponseTimeoutError",
+    "StreamInterruptedError",
 ]
 
 
@@ -224,6 +226,28 @@ class OutcomeUnknownError(CallError):
         return (
             f"the leader was lost while {self.method!r} was in flight, so nobody knows whether it "
             f"was executed; if executing it twice does no harm, declare it idempotent"
+        )
+
+
+class StreamInterruptedError(OutcomeUnknownError):
+    """The leader was lost while a stream was being read; the rest of it does not come.
+
+    Attributes:
+        method: What was called.
+        epoch: The leadership under which it ran.
+        received: How many items came before.
+    """
+
+    def __init__(self, method: str, epoch: str, received: int) -> None:
+        CallError.__init__(self, method, epoch, received)
+        self.method = method
+        self.epoch = epoch
+        self.received = received
+
+    def __str__(self) -> str:
+        return (
+            f"the leader was lost after {self.received} items of {self.method!r}; a stream is not "
+            f"resumed: call the method again, from where it makes sense"
         )
 
 

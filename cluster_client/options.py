@@ -20,10 +20,7 @@ __all__ = ["ClientOptions"]
 _MAX_PORT: Final = 65535
 _MAX_NAME: Final = 256
 _MAX_THREADS: Final = 64
-_ENVIRONMENT: Final = {
-    "port": "CLUSTER_CLIENT_PORT",
-    "connect_timeout": "CLUSTER_CLIENT_CONNECT_TIMEOUT",
-}
+_FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +33,25 @@ class ClientOptions:
         port: Election port on 127.0.0.1, 1 to 65535. Default 7777, or
             ``CLUSTER_CLIENT_PORT``. Best outside the ephemeral range.
         is_leader: ``None`` joins the race; ``True`` must win it, else opening
-            fails; ``False`` never leads, but waits for a leader.
+            fails; ``False`` never leads, but waits for a leader. Without meaning in
+            single mode.
+        single_mode: Share with the clients of this name in this process and event loop
+            only, without a port. Default ``False``, or ``CLUSTER_CLIENT_SINGLE_MODE``,
+            which is 1 or 0.
         max_wait_time: How long a call, or the opening, waits for a leader; may
             be ``math.inf``.
         connect_timeout: For the TCP connect to the leader. Default 10, or
             ``CLUSTER_CLIENT_CONNECT_TIMEOUT``.
         response_timeout: For an answer, from when the call is written.
+        subscribe_timeout: How long ``subscribe`` waits for the first value; ``None``
+            to wait only until the real client has accepted.
         heartbeat_interval: Between two signs of life to the leader.
         check_heartbeat: Drop a Node peer that misses its heartbeats. Between
             our peers heartbeats only measure: on one host a lost process shows
             as end of file.
         drain_timeout: How long a closing leader lets running calls finish.
-        auto_generate: Delegate public coroutine methods without being told to.
+        auto_generate: Delegate public coroutine methods and async generators without being
+            told to.
         is_broadcast: Whether every subscriber gets each value, or just one does.
         sticky_publish: Whether `publish` is a standing declaration by default.
         publish_key: Of several sticky publications with one key the latest
@@ -64,9 +68,11 @@ class ClientOptions:
     name: str = ""
     port: int = 7777
     is_leader: bool | None = None
+    single_mode: bool = False
     max_wait_time: float = 30.0
     connect_timeout: float = 10.0
     response_timeout: float = 3.0
+    subscribe_timeout: float | None = None
     heartbeat_interval: float = 20.0
     check_heartbeat: bool = True
     drain_timeout: float = 10.0
@@ -111,12 +117,11 @@ class ClientOptions:
             raise _wrong("port", self.port, f"an integer from 1 to {_MAX_PORT}")
         if self.is_leader is not None and not isinstance(self.is_leader, bool):
             raise _wrong("is_leader", self.is_leader, "None, True or False")
-        check_duration("drain_timeout", self.drain_timeout, allow_zero=True, finite=True)
-        for name in ("connect_timeout", "heartbeat_interval"):
-            check_duration(name, getattr(self, name), allow_zero=False, finite=True)
-        for name in ("max_wait_time", "response_timeout"):
-            check_duration(name, getattr(self, name), allow_zero=False, finite=False)
-        for name in ("check_heartbeat", "auto_generate", "is_broadcast", "sticky_publish"):
+        self._check_durations()
+        for name in (
+            *("single_mode", "check_heartbeat", "auto_generate"),
+            *("is_broadcast", "sticky_publish"),
+        ):
             if not isinstance(getattr(self, name), bool):
                 raise _wrong(name, getattr(self, name), "True or False")
         for name in ("publish_key", "format_key"):
@@ -128,6 +133,17 @@ class ClientOptions:
             raise _wrong("logger", self.logger, "a structlog logger, or anything with its methods")
         if not _is_int(self.threads) or not 1 <= self.threads <= _MAX_THREADS:
             raise _wrong("threads", self.threads, f"an integer from 1 to {_MAX_THREADS}")
+
+    def _check_durations(self) -> None:
+        check_duration("drain_timeout", self.drain_timeout, allow_zero=True, finite=True)
+        for name in ("connect_timeout", "heartbeat_interval"):
+            check_duration(name, getattr(self, name), allow_zero=False, finite=True)
+        for name in ("max_wait_time", "response_timeout"):
+            check_duration(name, getattr(self, name), allow_zero=False, finite=False)
+        if self.subscribe_timeout is not None:
+            check_duration(
+                "subscribe_timeout", self.subscribe_timeout, allow_zero=False, finite=False
+            )
 
 
 def check_duration(name: str, value: object, *, allow_zero: bool, finite: bool) -> None:
@@ -152,16 +168,22 @@ def check_duration(name: str, value: object, *, allow_zero: bool, finite: bool) 
 def _from_environment(environment: Mapping[str, str] | None) -> dict[str, object]:
     source = os.environ if environment is None else environment
     values: dict[str, object] = {}
-    for option, variable in _ENVIRONMENT.items():
+    for option, (variable, convert, expected) in _ENVIRONMENT.items():
         text = source.get(variable)
         if not text:
             continue
-        convert = int if option == "port" else float
         try:
             values[option] = convert(text)
-        except ValueError:
-            raise ConfigurationError(f"{variable}={text!r} is not a number") from None
+        except (ValueError, KeyError):
+            raise ConfigurationError(f"{variable}={text!r} is not {expected}") from None
     return values
+
+
+_ENVIRONMENT: Final[dict[str, tuple[str, Callable[[str], object], str]]] = {
+    "port": ("CLUSTER_CLIENT_PORT", int, "a number"),
+    "single_mode": ("CLUSTER_CLIENT_SINGLE_MODE", _FLAGS.__getitem__, "1 or 0"),
+    "connect_timeout": ("CLUSTER_CLIENT_CONNECT_TIMEOUT", float, "a number"),
+}
 
 
 def _is_name(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Every behavioural test runs in both roles, on both event loops."""
+"""Every behavioural test runs in every role, on both event loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cluster_client import Client
 from support.registry import Registry, Role, Upstream, registry_in_role
 
 
-@pytest.fixture(params=["leader", "follower"])
+@pytest.fixture(params=["leader", "follower", "single"])
 def role(request: pytest.FixtureRequest) -> Role:
     chosen: Role = request.param
     return chosen

@@ -33,7 +33,7 @@ from support.times import scaled
 
 async def test_the_state_tells_the_role(role: Role, upstream: Upstream, port: int) -> None:
     async with registry_in_role(role, upstream, port) as client:
-        leads = role == "leader"
+        leads = role != "follower"
         state = ClientState.LEADING if leads else ClientState.FOLLOWING
         assert client.is_leader is leads
         assert client.state == state
@@ -264,7 +264,7 @@ async def test_a_facade_generates_what_it_does_not_define(
     role: Role, upstream: Upstream, port: int
 ) -> None:
     def on_port(cls: type[Any], /, **options: Any) -> Any:
-        return cluster(cls, **options, port=port)
+        return cluster(cls, **options, port=port, single_mode=role == "single")
 
     async with registry_in_role(role, upstream, port):
         async with RegistryAPI(upstream, cluster=on_port) as api:
@@ -272,8 +272,9 @@ async def test_a_facade_generates_what_it_does_not_define(
             assert await api.get_data("/k") == ("facade", 1)
             assert await api.size() == 1
             assert await api.repeat("typed") == "typed"
-            assert api.state is ClientState.FOLLOWING
+            expected = ClientState.LEADING if role == "single" else ClientState.FOLLOWING
+            assert api.state is expected
             await api.publish({"path": "/k", "value": 2})
             async with api.subscription({"path": "/k"}) as values:
                 assert await anext(values) == 2
-            assert not api.is_leader
+            assert api.is_leader is (role == "single")

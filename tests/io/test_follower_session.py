@@ -129,6 +129,8 @@ async def following(**options: Any) -> AsyncGenerator[Following]:
             ready=lambda: told.append("ready"),
             ending=lambda: told.append("ending"),
             value=on_value,
+            real_client=lambda ready, reason: told.append((ready, reason)),
+            snapshot=told.append,
         ),
         log,
     )

@@ -21,7 +21,6 @@ from cluster_client._delegates import DelegateTable
 from cluster_client._hub import SubscriptionHub
 from cluster_client._link import Link
 from cluster_client._peer import MAX_UNACKNOWLEDGED, Peer
-from cluster_client._real_client import RealClient
 from cluster_client._registrations import check_registration
 from cluster_client._states import LinkState
 from cluster_client.options import ClientOptions
@@ -51,6 +50,7 @@ from cluster_protocol import (
 from cluster_protocol.codecs import MsgpackCodec
 from support.links import AGREED
 from support.logs import LogRecorder
+from support.real_clients import Provided, real_client
 from support.registry import Registry, Upstream
 from support.transports import FramePeer, MemoryTransport, connected_pair
 
@@ -111,11 +111,11 @@ async def serving(agreement: Agreement | None = AGREED, **options: Any) -> Async
     log = LogRecorder()
     upstream = Upstream()
     table = DelegateTable(Registry, {})
-    real = RealClient(Registry, (upstream,), {}, threads=1, log=log)
+    real = real_client(Registry, upstream, log=log)
     link = Link(here, FrameDecoder(), agreement=agreement, log=log, wait_for_reader=True)
     checked = ClientOptions.build({"name": "registry", **options})
     async with real.open(), anyio.create_task_group() as tasks:
-        calls = CallExecutor(real, table, log)
+        calls = CallExecutor(Provided(real), table, log)
         hub = SubscriptionHub(real, table, codec=CODEC, tasks=tasks, broadcast=True, log=log)
         peer = Peer(link, CODEC, calls=calls, hub=hub, tasks=tasks, options=checked, log=log)
         serves = Serving(peer, here, FramePeer(there), calls, hub, upstream, log, tasks)

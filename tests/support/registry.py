@@ -12,7 +12,7 @@ import anyio
 from cluster_client import Client, cluster
 from support.times import scaled
 
-Role = Literal["leader", "follower"]
+Role = Literal["leader", "follower", "single"]
 Listener = Callable[[Any], None]
 
 
@@ -137,11 +137,12 @@ def registry_client(upstream: Upstream, port: int, **options: Any) -> Client[Reg
 async def registry_in_role(
     role: Role, upstream: Upstream, port: int, **options: Any
 ) -> AsyncIterator[Client[Registry]]:
-    """Open a client that has the role; a follower's leader is opened before it."""
-    async with registry_client(upstream, port, **options) as leader:
+    """Open a client that has the role; another one, its leader or equal, is opened before it."""
+    options = {"single_mode": role == "single", **options}
+    async with registry_client(upstream, port, **options) as first:
         if role == "leader":
-            yield leader
+            yield first
             return
-        async with registry_client(upstream, port, **options) as follower:
-            assert not follower.is_leader
-            yield follower
+        async with registry_client(upstream, port, **options) as second:
+            assert second.is_leader is (role == "single")
+            yield second

@@ -113,6 +113,11 @@ class ZooKeeperServer:
         self.kill()
         self.start()
 
+    def forget(self) -> None:
+        """Lose all data and sessions; while it is not running."""
+        assert self._process is None
+        shutil.rmtree(self._directory / "data")
+
     def pause(self) -> None:
         """Freeze it: connections stay open, and nothing is answered."""
         assert self._process is not None

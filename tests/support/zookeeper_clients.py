@@ -10,7 +10,9 @@ from typing import Any
 
 import anyio
 from kazoo.client import KazooClient
+from kazoo.protocol.states import KazooState
 
+from cluster_client import _backend
 from cluster_client.contrib.zookeeper import ZooKeeperClient
 from cluster_client.leadership import Leadership
 from support.times import scaled
@@ -100,16 +102,36 @@ def kazoo(hosts: str, **options: Any) -> Any:
         client.close()
 
 
-def break_connection(client: ZooKeeperClient) -> None:
-    """Cut the connection; the client makes another one."""
-    kazoo_of(client)._connection._socket.shutdown(socket.SHUT_RDWR)
+async def break_connection(client: ZooKeeperClient) -> None:
+    """Cut the connection, and wait until the client knows; it makes another one."""
+    async with suspended(client):
+        kazoo_of(client)._connection._socket.shutdown(socket.SHUT_RDWR)
+
+
+@asynccontextmanager
+async def suspended(client: ZooKeeperClient) -> AsyncIterator[None]:
+    """Wait at the end of the block until the client knows that its connection is broken."""
+    wake = _backend.event_loop_waker()
+    known = anyio.Event()
+
+    def listen(state: str) -> None:
+        if state == KazooState.SUSPENDED:
+            wake(known.set)
+
+    raw = kazoo_of(client)
+    raw.add_listener(listen)
+    try:
+        yield
+        await known.wait()
+    finally:
+        raw.remove_listener(listen)
 
 
 async def die(client: ZooKeeperClient) -> None:
     """Leave client and session as a process does that is killed: nothing is closed in order."""
     raw = kazoo_of(client)
     raw._stopped.set()
-    break_connection(client)
+    await break_connection(client)
     await anyio.to_thread.run_sync(raw._safe_close)
     raw.close()
 

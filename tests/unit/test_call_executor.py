@@ -12,7 +12,7 @@ import anyio.abc
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from cluster_client import EncodeError, RefusedError, RemoteInvokeError
+from cluster_client import EncodeError, LinkClosedError, RefusedError, RemoteInvokeError
 from cluster_client._calls import (
     CallExecutor,
     CallRequest,
@@ -22,11 +22,11 @@ from cluster_client._calls import (
 )
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
-from cluster_client._real_client import RealClient
 from cluster_protocol import Invoke, RemoteProtocolError, join_arguments, pack_call
 from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
 from support.links import LONG
 from support.logs import LogRecorder
+from support.real_clients import Provided, real_client
 
 CODEC = MsgpackCodec()
 NEVER = Deadline.never()
@@ -72,9 +72,9 @@ del TABLE.by_target["hidden"]
 
 @asynccontextmanager
 async def executor() -> AsyncGenerator[tuple[CallExecutor, Real, anyio.abc.TaskGroup]]:
-    real = RealClient(Real, (), {}, threads=1, log=LogRecorder())
+    real = real_client(Real)
     async with real.open(), anyio.create_task_group() as tasks:
-        yield CallExecutor(real, TABLE, LogRecorder()), real._instance, tasks
+        yield CallExecutor(Provided(real), TABLE, LogRecorder()), real._instance, tasks
         tasks.cancel_scope.cancel()
 
 
@@ -130,8 +130,9 @@ async def test_when_leadership_ends_calls_are_refused() -> None:
         outcome = await execute(calls, "wait", "a")
         assert outcome is not None
         assert (outcome.success, outcome.refused) == (False, True)
-        with pytest.raises(RefusedError, match="leadership ends"):
+        with pytest.raises(LinkClosedError, match="leadership ends") as caught:
             outcome.unwrap(CODEC)
+        assert not caught.value.sent
         assert real.entered == []
 
 

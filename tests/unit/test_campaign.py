@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from cluster_client import _campaign
-from cluster_client._campaign import Backoff, Campaign
+from cluster_client._backoff import Backoff
+from cluster_client._campaign import Campaign
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
 from cluster_client._election import Joined, Sighting, StartFailed

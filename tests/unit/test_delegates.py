@@ -55,8 +55,8 @@ def table(cls: type[Any] = Real, *, auto: bool = True, **explicit: Delegate) -> 
     return DelegateTable(cls, explicit, auto_generate=auto, reserved=RESERVED)
 
 
-def test_public_coroutine_methods_are_delegated_unnamed() -> None:
-    assert set(table().by_target) == {"get", "publish", "count", "of_class", "static"}
+def test_what_is_public_and_asynchronous_is_delegated_unnamed() -> None:
+    assert set(table().by_target) == {"get", "rows", "publish", "count", "of_class", "static"}
     assert set(table(auto=False).by_target) == {"publish", "count"}
 
 
@@ -128,7 +128,7 @@ class Clash:
         (object, {"get": Delegate()}, "object has no method 'get' .* no public methods"),
         (Real, {"start": Delegate()}, "'start' cannot be delegated: lifecycle and private"),
         (Real, {"_private": Delegate()}, "'_private' cannot be delegated"),
-        (Real, {"rows": Delegate()}, "Real.rows is an async generator"),
+        (Real, {"rows": Delegate("invoke_oneway")}, "Real.rows is an async generator, which can"),
         (
             Odd,
             {},

@@ -25,6 +25,7 @@ from cluster_client.errors import (
     RefusedError,
     RemoteInvokeError,
     ResponseTimeoutError,
+    StreamInterruptedError,
 )
 
 EXAMPLES = [
@@ -67,6 +68,11 @@ EXAMPLES = [
         "executed; if executing it twice does no harm, declare it idempotent",
     ),
     (
+        StreamInterruptedError("history", "epoch", 12),
+        "the leader was lost after 12 items of 'history'; a stream is not resumed: call the method "
+        "again, from where it makes sense",
+    ),
+    (
         RefusedError("set_data", "leadership ends"),
         "'set_data' was refused: leadership ends",
     ),
@@ -92,6 +98,8 @@ def test_errors_carry_what_they_tell_as_data() -> None:
     assert (timeout.method, timeout.timeout) == ("get", 3)
     unknown = OutcomeUnknownError("get", "epoch")
     assert (unknown.method, unknown.epoch) == ("get", "epoch")
+    interrupted = StreamInterruptedError("get", "epoch", 3)
+    assert (interrupted.method, interrupted.epoch, interrupted.received) == ("get", "epoch", 3)
     refused = RefusedError("get", "reason")
     assert (refused.method, refused.reason) == ("get", "reason")
     remote = RemoteInvokeError("A", "b", code=3, remote_stack="stack", fields={"path": "/k"})
@@ -117,6 +125,7 @@ def test_there_is_one_tree() -> None:
         "CallError": ["ClusterClientError"],
         "RemoteInvokeError": ["CallError"],
         "OutcomeUnknownError": ["CallError"],
+        "StreamInterruptedError": ["OutcomeUnknownError"],
         "RefusedError": ["CallError"],
         "EncodeError": ["CallError", "ValueError"],
         "ForkedClientError": ["CallError"],

@@ -15,6 +15,7 @@ import pytest
 
 from cluster_client._real_client import RealClient, is_purely_synchronous
 from support.logs import LogRecorder
+from support.real_clients import real_client
 from support.times import LIMIT
 
 Log = list[tuple[str, int]]
@@ -159,7 +160,7 @@ class Decorated(Recording):
 async def opened(
     cls: type[Any], *args: Any, log: LogRecorder | None = None, threads: int = 1
 ) -> AsyncGenerator[RealClient]:
-    real = RealClient(cls, args, {}, threads=threads, log=log or LogRecorder())
+    real = real_client(cls, *args, threads=threads, log=log)
     async with real.open() as same:
         assert same is real
         yield real
@@ -202,7 +203,7 @@ async def test_arguments_reach_the_constructor() -> None:
         async def get(self) -> None: ...
 
     seen: list[Any] = []
-    async with RealClient(Arguments, (1, 2), {"x": 3}, threads=1, log=LogRecorder()).open():
+    async with real_client(Arguments, 1, 2, x=3).open():
         assert seen == [((1, 2), {"x": 3})]
 
 

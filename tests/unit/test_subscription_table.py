@@ -15,6 +15,7 @@ from cluster_client._subscriptions import (
     MAX_WAITING_VALUES,
     EncodedValue,
     Feed,
+    Gap,
     SubscriptionTable,
 )
 from cluster_protocol import RemoteProtocolError
@@ -30,12 +31,17 @@ def value(content: Any) -> EncodedValue:
     return EncodedValue(CODEC, CODEC.encode(content))
 
 
+def content(item: EncodedValue | Gap) -> Any:
+    assert isinstance(item, EncodedValue)
+    return item.decode()
+
+
 async def taken(feed: Feed) -> list[Any]:
     """Take all values that wait."""
     values = []
     with anyio.move_on_after(0):
         while True:
-            values.append((await feed.next()).decode())
+            values.append(content(await feed.next()))
     return values
 
 
@@ -63,7 +69,7 @@ async def test_a_feed_waits_for_a_value() -> None:
     got: list[Any] = []
 
     async def take() -> None:
-        got.append((await feed.next()).decode())
+        got.append(content(await feed.next()))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(take)

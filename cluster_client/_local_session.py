@@ -1,0 +1,190 @@
+"""A session in the process that has the real client: as leader, or in single mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from cluster_client import _exceptions
+from cluster_client._calls import Arguments, CallExecutor, CallRequest, Outcome, unpack_arguments
+from cluster_client._clock import Deadline
+from cluster_client._host import Host
+from cluster_client._registrations import Registration
+from cluster_client._session import ClientSpec, SessionEvents
+from cluster_client._streams import FIRST_CREDIT, ItemSource, StreamReader, Window, cost_of
+from cluster_client._subscriptions import EncodedValue
+from cluster_client.errors import LinkClosedError, ResponseTimeoutError
+from cluster_protocol.codecs import Codec
+
+__all__ = ["LocalSession"]
+
+
+class LocalSession:
+    """Calls the real client of its own process, by the rules of a follower's session.
+
+    Args:
+        host: Has the real client.
+        spec: What the client was made of.
+        events: Where the client wants to be told.
+        log: Logger, already bound to the client.
+    """
+
+    def __init__(self, host: Host, spec: ClientSpec, events: SessionEvents, log: Any) -> None:
+        self.codec: Codec = next(iter(spec.codecs.values()))
+        self._host = host
+        self._spec = spec
+        self._events = events
+        self._log = log
+        self._calls = CallExecutor(host, spec.table, log)
+        self._tasks: anyio.abc.TaskGroup  # while it can be used
+        self._ending = False
+
+    @property
+    def is_leader(self) -> bool:
+        return True
+
+    def _arguments(self, request: CallRequest) -> Arguments:
+        """Return the arguments as a follower's would arrive.
+
+        Decoded again: the real client must not get the caller's own objects.
+        """
+        data = request.encode(self.codec)
+        if self._ending:
+            raise LinkClosedError("leadership ends", sent=False)
+        try:
+            return unpack_arguments(self.codec.decode(data))
+        except Exception as exc:  # a registered type's, or the user's own codec
+            failure = _exceptions.to_failure(exc, self.codec)
+            raise _exceptions.from_failure(failure) from exc
+
+    async def call(self, request: CallRequest, unsent_until: Deadline) -> Any:
+        """See `Session.call`; nothing is ever unsent here, as there is no link."""
+        del unsent_until
+        arguments = self._arguments(request)
+        deadline = Deadline.after(request.timeout)
+        outcome = await self._calls.execute(
+            request.method.target,
+            arguments,
+            codec=self.codec,
+            deadline=deadline,
+            scope=self._calls.admit(),
+        )
+        if outcome is not None:
+            return outcome.unwrap(self.codec)
+        if deadline.passed:
+            raise ResponseTimeoutError(request.method.name, request.timeout)
+        raise LinkClosedError("the call was aborted, as leadership ended", sent=True)
+
+    async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
+        """See `Session.call_oneway`."""
+        del unsent_until
+        arguments = self._arguments(request)
+        self._tasks.start_soon(
+            self._execute_oneway, request.method.target, arguments, self._calls.admit()
+        )
+
+    async def _execute_oneway(
+        self, target: str, arguments: Arguments, scope: anyio.CancelScope
+    ) -> None:
+        outcome = await self._calls.execute(
+            target,
+            arguments,
+            codec=self.codec,
+            deadline=Deadline.never(),
+            scope=scope,
+        )
+        if outcome is not None and not outcome.success:
+            self._log.warning("oneway_call_failed", method=target)
+
+    async def open_stream(self, request: CallRequest, unsent_until: Deadline) -> ItemSource:
+        """See `Session.open_stream`."""
+        del unsent_until
+        stream = _LocalStream(self._calls.admit())
+        try:
+            arguments = self._arguments(request)
+        except BaseException:
+            self._calls.dismiss(stream.scope)
+            raise
+        self._tasks.start_soon(self._execute_stream, request, arguments, stream)
+        return stream.reader
+
+    async def _execute_stream(
+        self, request: CallRequest, arguments: Arguments, stream: _LocalStream
+    ) -> None:
+        deadline = Deadline.after(request.timeout)
+        sink = _LocalSink(stream, self.codec)
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._calls.execute(
+                request.method.target,
+                arguments,
+                codec=self.codec,
+                deadline=deadline,
+                scope=stream.scope,
+                sink=sink,
+            )
+        finally:
+            if outcome is not None:
+                stream.finish(outcome, self.codec)
+            elif deadline.passed and not sink.used:
+                stream.reader.finish(ResponseTimeoutError(request.method.name, request.timeout))
+            else:
+                stream.reader.finish(
+                    LinkClosedError("the stream was cut off, as leadership ended", sent=True)
+                )
+
+    async def subscribe(self, registration: Registration) -> None:
+        """See `Session.subscribe`."""
+        if self._ending:
+            raise LinkClosedError("leadership ends", sent=False)
+        upstream = self._host.hub.add(registration, registration.key, self)
+        limit = self._spec.options.response_timeout
+        with anyio.move_on_after(limit) as scope:
+            await self._host.hub.settle(upstream)
+        if scope.cancelled_caught:
+            raise ResponseTimeoutError("subscribe", limit)
+
+    def unsubscribe(self, registration: Registration) -> None:
+        """See `Session.unsubscribe`."""
+        self._host.hub.remove(registration, self)
+
+    def deliver(self, key: str, data: bytes) -> None:
+        """Take a value for the client of this process; see `Subscriber`."""
+        self._events.value(key, EncodedValue(self.codec, data))
+
+
+class _LocalStream:
+    """A stream within the process.
+
+    Args:
+        scope: Cancels it.
+    """
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self.scope = scope
+        self.window = Window(FIRST_CREDIT)
+        self.reader = StreamReader(grant=self.window.grant, cancel=scope.cancel)
+
+    def finish(self, outcome: Outcome, codec: Codec) -> None:
+        try:
+            outcome.check(codec)
+        except Exception as exc:
+            self.reader.finish(exc)
+        else:
+            self.reader.finish(None)
+
+
+class _LocalSink:
+    """See `ItemSink`."""
+
+    def __init__(self, stream: _LocalStream, codec: Codec) -> None:
+        self.used = False
+        self._stream = stream
+        self._codec = codec
+
+    async def put(self, data: bytes) -> None:
+        self.used = True
+        await self._stream.window.take(cost_of(len(data)))
+        self._stream.reader.put(EncodedValue(self._codec, data), len(data))

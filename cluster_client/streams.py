@@ -1,0 +1,161 @@
+"""Streamed results, as their reader sees them (SPEC 6.6)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+import anyio
+
+from cluster_client import _backend
+from cluster_client._streams import ItemSource
+from cluster_client._subscriptions import EncodedValue
+from cluster_client.errors import LinkClosedError, ResponseTimeoutError, StreamInterruptedError
+
+__all__ = ["Stream"]
+
+ItemT_co = TypeVar("ItemT_co", covariant=True)
+
+
+class FirstItem(NamedTuple):
+    """A stream that has begun.
+
+    Attributes:
+        source: Where the other items come from.
+        item: The first one; ``None`` if there is none.
+    """
+
+    source: ItemSource
+    item: EncodedValue | None
+
+    @classmethod
+    async def of(cls, source: ItemSource, method: str, limit: float) -> FirstItem:
+        """Wait for the first item.
+
+        Raises:
+            ResponseTimeoutError: If it takes longer than *limit* seconds.
+            LinkClosedError: If the session ends before.
+            Exception: What the real client raised.
+
+        Cancellation:
+            The leader ends the stream.
+        """
+        item: EncodedValue | None = None
+        arrived = False
+        try:
+            with anyio.move_on_after(limit):
+                item = await source.next()
+                arrived = True
+        finally:
+            if not arrived:
+                source.close()
+        if not arrived:
+            raise ResponseTimeoutError(method, limit)
+        return cls(source, item)
+
+
+class Stream(Generic[ItemT_co]):
+    """Iterates over what a generator method of the real client yields.
+
+    ::
+
+        async for row in client.history("k"):
+            if enough(row):
+                break  # the generator is closed in the leader
+
+    Nothing is asked of the leader before the first item is. It sends as much as is read, and
+    at most 64 items or 1 MiB ahead. The leader closes the generator when the stream is closed:
+    at the end of ``async with``, by `aclose`, or when the last reference to it has gone, which
+    in CPython is at once after a ``break`` of an ``async for`` over ``client.history(...)``.
+
+    Only the first item has a limit, ``response_timeout``. Until it has come a stream is like any
+    call, and raises what `Client` tells; afterwards iterating raises
+
+    - `StreamInterruptedError` if the leader is lost: a stream is never resumed;
+    - `ClientClosedError` if the client is closed;
+    - what the generator raised.
+
+    A stream is to be read by one task at a time.
+
+    Args:
+        method: Name of the method, for errors.
+        begin: Calls it and waits for the first item; returns the name of the leadership, too.
+
+    Source:
+        Node's cluster-client has nothing of the kind.
+    """
+
+    def __init__(self, method: str, begin: Callable[[], Awaitable[tuple[FirstItem, str]]]) -> None:
+        self._method = method
+        self._begin = begin
+        self._source: ItemSource | None = None
+        self._epoch = ""
+        self._received = 0
+        self._reading = False
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ItemT_co:
+        if self._ended:
+            raise StopAsyncIteration
+        if self._reading:
+            raise RuntimeError(f"the stream of {self._method!r} is being read by another task")
+        self._reading = True
+        try:
+            item = await self._next()
+        except Exception:
+            self._ended = True
+            raise
+        finally:
+            self._reading = False
+        if item is None:
+            self._ended = True
+            raise StopAsyncIteration
+        self._received += 1
+        value: Any = item.decode()
+        return value  # type: ignore[no-any-return]
+
+    async def _next(self) -> EncodedValue | None:
+        if self._source is None:
+            first, self._epoch = await self._begin()
+            self._source = first.source
+            self._loop_thread = threading.get_ident()
+            self._wake = _backend.event_loop_waker()
+            return first.item
+        try:
+            return await self._source.next()
+        except LinkClosedError as exc:
+            raise StreamInterruptedError(self._method, self._epoch, self._received) from exc
+
+    async def aclose(self) -> None:
+        """Read no more; the leader closes the generator. May be repeated, and does not wait."""
+        self._ended = True
+        if self._source is not None:
+            self._source.close()
+        await anyio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended = True
+        if self._source is not None:
+            self._source.close()
+
+    def __del__(self) -> None:
+        source = getattr(self, "_source", None)
+        if source is None:
+            return
+        if threading.get_ident() == self._loop_thread:
+            source.close()
+        else:  # by the garbage collector, which runs in any thread
+            self._wake(source.close)
