@@ -79,13 +79,14 @@ class Publication(Upkeep[None]):
         """Have the node stand with other data from now on."""
         self.wanted = declaration
         self._unsettled.append(declaration)
+        self.stop()  # what is on its way has other data
         self.refresh()
 
     def return_to(self, before: Declaration | None) -> None:
         """Take the latest declaration back."""
         self.wanted = before
+        self.stop()
         if before is None:
-            self.stop()
             self._settle(NoNodeError(f"{self._path} was unpublished in the meantime"))
         else:
             self.refresh()
@@ -112,7 +113,8 @@ class Publication(Upkeep[None]):
             )
 
     def succeeded(self, value: None) -> None:
-        self._settle(None)
+        if not self._again:
+            self._settle(None)
 
     def failed(self, exc: Exception) -> bool:
         if self._again:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,7 +29,7 @@ def server(running_server: ZooKeeperServer) -> Iterator[ZooKeeperServer]:
     running_server.resume()
     with running_server.log.open(errors="replace") as log:
         log.seek(begin)
-        print(log.read())  # by pytest, if the test failed
+        sys.stdout.write(log.read())  # by pytest, if the test failed
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from support.times import scaled
 from support.zookeeper import ZooKeeperServer
 from support.zookeeper_clients import break_connection, kazoo, opened
 
+
 async def test_a_node_is_created_read_set_and_deleted(server: ZooKeeperServer, path: str) -> None:
     async with opened(server) as client:
         assert await client.exists(path) is None
@@ -180,7 +181,7 @@ async def test_errors_of_concurrent_calls_are_separate(server: ZooKeeperServer, 
             for _ in range(2):
                 tasks.start_soon(write)
             await anyio.wait_all_tasks_blocked()
-            break_connection(client)
+            await break_connection(client)
         assert len({id(error) for error in errors}) == 2
 
 
@@ -335,7 +336,7 @@ async def test_a_call_that_was_cancelled_before_it_was_sent_is_never_sent(
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
         server.resume()
-        assert await client.children(path) == [f"{number:03}" for number in range(WINDOW)]
+        assert len(await client.children(path)) == WINDOW
 
 
 async def test_any_number_of_calls_waits_without_holding_up_the_event_loop(
@@ -345,7 +346,6 @@ async def test_any_number_of_calls_waits_without_holding_up_the_event_loop(
     async with opened(server) as client:
         await client.create(path)
         server.kill()
-        break_connection(client)
         answers: list[Any] = []
 
         async def read() -> None:
@@ -378,7 +378,7 @@ async def test_reads_are_repeated_when_the_connection_breaks_and_writes_are_not(
             tasks.start_soon(get)
             tasks.start_soon(create)
             await anyio.wait_all_tasks_blocked()
-            break_connection(client)
+            await break_connection(client)
             server.resume()
         assert read[0] is not None
 

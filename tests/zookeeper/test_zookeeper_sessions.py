@@ -1,0 +1,261 @@
+"""Sessions of `ZooKeeperClient`: taken over, expired, closed; and their passwords."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import anyio
+import pytest
+from kazoo.exceptions import SessionExpiredError
+
+from cluster_client.contrib import _zookeeper_session
+from cluster_client.contrib.zookeeper import ZooKeeperClient
+from support.listening import Recorder
+from support.times import scaled
+from support.zookeeper import ZooKeeperServer
+from support.zookeeper_clients import (
+    LeadershipRecorder,
+    break_connection,
+    die,
+    expire,
+    kazoo_of,
+    opened,
+)
+
+
+def on_server(session_id: int) -> int:
+    """Return an id as the server shows it: without a sign."""
+    return session_id % (1 << 64)
+
+
+async def test_there_is_one_session_and_it_ends_with_the_client(server: ZooKeeperServer) -> None:
+    async with opened(server) as client:
+        session_id = on_server(await client.session_id())
+        assert session_id in server.sessions()
+    assert session_id not in server.sessions()
+
+
+async def test_the_leadership_is_told_once_that_there_is_something_to_keep(
+    server: ZooKeeperServer,
+) -> None:
+    leadership = LeadershipRecorder()
+    async with opened(server, leadership=leadership) as client:
+        assert leadership.changes == 1
+        await anyio.to_thread.run_sync(server.restart)
+        await client.exists("/")
+        assert leadership.changes == 1
+        assert leadership.losses == []
+        state = client.snapshot()
+        assert state is not None
+        assert state[0] == await client.session_id()
+    assert client.snapshot() is None
+    assert leadership.losses == []  # a close is no loss
+
+
+# ------------------------------------------------------------------ handed over
+
+
+async def test_a_session_is_taken_over_with_its_ephemeral_nodes(
+    server: ZooKeeperServer, path: str
+) -> None:
+    leadership = LeadershipRecorder()
+    async with opened(server) as client:
+        await client.create(path, b"x", ephemeral=True)
+        made = (await client.get(path))["czxid"]
+        state = client.snapshot()
+        await die(client)
+        async with opened(server, leadership=leadership, state=state) as successor:
+            assert successor.snapshot() == state
+            assert (await successor.get(path))["czxid"] == made
+            await successor.publish({"path": path, "data": "x"})
+            assert (await successor.get(path))["czxid"] == made
+    assert (leadership.changes, leadership.losses) == (1, [])
+
+
+async def test_a_session_is_taken_over_while_its_connection_still_stands(
+    server: ZooKeeperServer, path: str
+) -> None:
+    """As with a leader that was killed in a moment when nobody has told the server yet."""
+    async with opened(server) as client:
+        await client.create(path, ephemeral=True)
+        kazoo_of(client)._conn_retry.interrupt = None
+        kazoo_of(client)._connection.retry_sleeper.delay = scaled(60)
+        kazoo_of(client)._stopped.set()  # it does not come back
+        async with opened(server, state=client.snapshot()) as successor:
+            assert await successor.session_id() == await client.session_id()
+            stat = await successor.exists(path)
+            assert stat is not None
+        kazoo_of(client)._safe_close()
+        kazoo_of(client).close()
+
+
+async def test_an_expired_session_is_replaced_by_a_new_one(server: ZooKeeperServer) -> None:
+    leadership = LeadershipRecorder()
+    async with opened(server) as client:
+        state = client.snapshot()
+    async with opened(server, leadership=leadership, state=state) as successor:
+        assert state is not None
+        assert await successor.session_id() != state[0]
+        assert successor.snapshot() != state
+    assert (leadership.changes, leadership.losses) == (1, [])
+
+
+async def test_a_wrong_password_gets_a_new_session(server: ZooKeeperServer) -> None:
+    async with opened(server) as client:
+        session_id = await client.session_id()
+        async with opened(server, state=[session_id, bytes(16)]) as successor:
+            assert await successor.session_id() != session_id
+        assert await client.exists("/") is not None
+
+
+@pytest.mark.parametrize(
+    "state", ["x", 7, [1], [1, b"short"], [b"x" * 16, 1], [1, b"x" * 16, 2], {"id": 1}]
+)
+async def test_a_state_of_another_form_is_passed_over(
+    server: ZooKeeperServer, state: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(server, state=state) as client:
+        assert await client.exists("/") is not None
+    assert "no ZooKeeper session" in caplog.text
+
+
+async def test_nothing_is_handed_over_if_not_wanted(server: ZooKeeperServer) -> None:
+    async with opened(server) as client:
+        state = client.snapshot()
+        assert state is not None
+        async with opened(server, state=state, resume=False) as successor:
+            assert successor.snapshot() is None
+            assert await successor.session_id() != state[0]
+
+
+# ---------------------------------------------------------------------- its end
+
+
+async def until_expired(client: ZooKeeperClient) -> None:
+    while True:
+        await client.get("/")
+
+
+async def test_an_expired_session_is_told_once(server: ZooKeeperServer, path: str) -> None:
+    leadership = LeadershipRecorder()
+    values = Recorder()
+    async with opened(server, leadership=leadership) as client:
+        session_id = await client.session_id()
+        client.subscribe({"path": path}, values)
+        await client.publish({"path": f"{path}/a"})
+        await expire(server, client)
+        assert await leadership.until_lost() == "the ZooKeeper session expired"
+        for call in (
+            client.session_id(),
+            client.get("/"),
+            client.create(path, ephemeral=True),
+            client.publish({"path": path}),
+            client.unpublish({"path": path}),
+        ):
+            with pytest.raises(SessionExpiredError, match="the ZooKeeper session expired"):
+                await call
+        assert client.snapshot() is None
+        client.subscribe({"path": path, "watch": "children"}, values)  # by one who is late
+        async with opened(server) as other:
+            assert await other.exists(path) is not None
+            assert await other.exists(f"{path}/a") is None
+        assert on_server(session_id) not in server.sessions()
+    assert len(leadership.losses) == 1
+    assert leadership.changes == 1
+    assert leadership.resignations == []
+
+
+async def test_calls_on_their_way_when_the_session_expires_say_so(server: ZooKeeperServer) -> None:
+    leadership = LeadershipRecorder()
+
+    async def read() -> None:
+        with pytest.raises(SessionExpiredError):
+            await until_expired(client)
+
+    async with opened(server, leadership=leadership) as client:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(read)
+            await expire(server, client)
+
+
+async def test_a_session_that_expires_with_nobody_to_tell(server: ZooKeeperServer) -> None:
+    async with opened(server) as client:
+        await expire(server, client)
+        with pytest.raises(SessionExpiredError):
+            await until_expired(client)
+        assert client.snapshot() is None
+
+
+async def test_a_short_break_is_no_loss(server: ZooKeeperServer, path: str) -> None:
+    leadership = LeadershipRecorder()
+    async with opened(server, leadership=leadership) as client:
+        await client.create(path, ephemeral=True)
+        for _ in range(3):
+            await break_connection(client)
+            assert await client.exists(path) is not None
+    assert leadership.losses == []
+
+
+# ------------------------------------------------------------- start and close
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing(server: ZooKeeperServer) -> None:
+    threads = threading.active_count()
+    server.pause()
+    with anyio.move_on_after(0.2) as scope:
+        async with opened(server, session_timeout=0.6):
+            raise AssertionError
+    assert scope.cancelled_caught
+    server.resume()
+    assert threading.active_count() <= threads + 1  # one of anyio's, perhaps
+
+
+async def test_a_close_does_not_wait_for_a_server_for_ever(
+    server: ZooKeeperServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_zookeeper_session, "CLOSE_LIMIT", 0.2)
+    async with opened(server) as client:
+        server.pause()
+        await client.aclose()
+        assert "no ZooKeeper server answered the close" in caplog.text
+        server.resume()
+
+
+async def test_no_thread_is_left(server: ZooKeeperServer) -> None:
+    async with opened(server):  # starts those of anyio
+        pass
+    before = threading.active_count()
+    for _ in range(3):
+        async with opened(server) as client:
+            await client.publish({"path": "/threads"})
+    assert threading.active_count() <= before
+
+
+async def test_the_password_is_shown_nowhere(
+    server: ZooKeeperServer, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(1):
+        for name in ("kazoo", "kazoo.client", "kazoo.protocol.connection"):
+            logging.getLogger(name).setLevel(1)
+        async with opened(server) as client:
+            state = client.snapshot()
+            assert state is not None
+            await die(client)
+            async with opened(server, state=state) as successor:
+                await successor.create(path, b"payload", ephemeral=True)
+                await break_connection(successor)
+                await successor.exists(path)
+                shown = repr(successor) + repr(vars(successor)) + repr(successor._predecessor)
+                session = successor._open[0] if successor._open else None
+                shown += repr(vars(session))
+    for name in ("kazoo", "kazoo.client", "kazoo.protocol.connection"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    password = state[1]
+    assert isinstance(password, bytes)
+    assert "Connecting to" in caplog.text
+    for secret in (repr(password)[2:-1], password.hex(), "payload"):
+        assert secret not in caplog.text
+        assert secret not in shown
