@@ -12,7 +12,7 @@ from support.times import scaled
 Scene = Literal["cluster", "single"]
 
 
-@pytest.fixture(params=["cluster"])
+@pytest.fixture(params=["cluster", "single"])
 def scene(request: pytest.FixtureRequest) -> Scene:
     """Where two clients of a test meet: at a port, or in their process."""
     chosen: Scene = request.param
