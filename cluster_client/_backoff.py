@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Final
 
@@ -24,12 +25,13 @@ class Backoff:
     def reset(self) -> None:
         self._next = self._first
 
-    async def pause(self, *, less: float = 0.0) -> None:
+    async def pause(self, *, less: float = 0.0, most: float = math.inf) -> None:
         """Sleep, longer each time.
 
         Args:
             less: Seconds since the last attempt, which count as slept. If they
                 are enough there is neither a pause nor a longer one next time.
+            most: Seconds that are left to sleep.
 
         Cancellation:
             Safe.
@@ -37,4 +39,4 @@ class Backoff:
         seconds = self._next * random.uniform(0.5, 1.0)  # noqa: S311
         if less < seconds:
             self._next = min(self._next * 2, self._longest)
-            await anyio.sleep(seconds - less)
+            await anyio.sleep(min(seconds - less, most))

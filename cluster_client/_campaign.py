@@ -86,6 +86,8 @@ class Campaign:
                     f"{options.name!r} has is_leader=True and another process, or another client "
                     f"of this one, leads there",
                 )
+            self._tell(sighting.reason)
+            await backoff.pause(most=deadline.remaining)
             if deadline.passed:
                 raise LeaderUnavailableError(
                     options.name,
@@ -95,8 +97,6 @@ class Campaign:
                     holder_pid=sighting.pid,
                     holder_channels=sighting.channels,
                 )
-            self._tell(sighting.reason)
-            await backoff.pause()
 
     async def _join(self, deadline: Deadline, sighting: Sighting) -> Joined | None:
         options = self._spec.options

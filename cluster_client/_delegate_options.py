@@ -36,8 +36,9 @@ class Delegate:
         kind: ``"invoke"`` waits for the result, ``"invoke_oneway"`` does not,
             ``"stream"`` iterates over what the method's iterator yields;
             ``"subscribe"``, ``"unsubscribe"``, ``"publish"`` and ``"unpublish"``
-            tell that the method plays that part, ``"close"`` that the name
-            closes the client.
+            tell that the method plays that part, ``"close"`` that it closes the real
+            client (which a context manager does by leaving it) and, called on the client,
+            the client.
         idempotent: Executing it twice does no harm; it is sent again when the
             leader is lost while it is in flight.
         response_timeout: Instead of the client's, in seconds.

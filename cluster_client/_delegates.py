@@ -101,6 +101,7 @@ class DelegateTable:
         by_target: Methods that may be called from a follower, by their name on
             the wire. No other method can be called.
         aliases: Other names that the user gave to methods of the client itself.
+        close_target: The method that closes the real client, if the user named one.
         hands_over_state: Whether the class has ``snapshot`` and ``restore`` for its leader.
 
     Raises:
@@ -122,6 +123,7 @@ class DelegateTable:
         self.by_name: dict[str, Method] = {}
         self.by_target: dict[str, Method] = {}
         self.aliases: dict[str, str] = {}
+        self.close_target: str | None = None
         self._parts: dict[str, Method] = {}
         chosen = {**_marked(cls), **explicit}
         for part in _ROLE_PARAMETERS:
@@ -154,12 +156,8 @@ class DelegateTable:
         return kind in self._parts
 
     def _add(self, target: str, options: Delegate, reserved: Collection[str]) -> None:
-        if options.kind == CLOSE:
-            name = options.name or target
-            if name not in LIFECYCLE:
-                self._refuse_reserved(name, target, CLOSE, reserved)
-                self.aliases[name] = "aclose"
-            return
+        if options.kind == CLOSE and target in LIFECYCLE:
+            return  # that one closes it anyway
         function = getattr(self.cls, target, None)
         if not callable(function):
             raise ConfigurationError(
@@ -171,6 +169,9 @@ class DelegateTable:
                 f"{self.cls.__qualname__}.{target} is an async generator, which can only be "
                 f"streamed, not {options.kind!r}"
             )
+        if options.kind == CLOSE:
+            self._add_close(target, options, reserved)
+            return
         if target in LIFECYCLE or target.startswith("_"):
             raise ConfigurationError(
                 f"{target!r} cannot be delegated: lifecycle and private methods belong to the "
@@ -182,6 +183,15 @@ class DelegateTable:
             return
         self._claim_name(method, reserved)
         self.by_target[target] = method
+
+    def _add_close(self, target: str, options: Delegate, reserved: Collection[str]) -> None:
+        if self.close_target is not None:
+            raise ConfigurationError(f"both {self.close_target!r} and {target!r} are to close")
+        self.close_target = target
+        name = options.name or target
+        if name not in LIFECYCLE:  # those close the client anyway
+            self._refuse_reserved(name, target, CLOSE, reserved)
+            self.aliases[name] = "aclose"
 
     def _add_part(self, method: Method, reserved: Collection[str]) -> None:
         kind = method.kind

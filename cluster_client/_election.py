@@ -112,10 +112,15 @@ async def join(
         SPEC section 3.1; cluster-client 3.7.0, ``lib/follower.js``.
     """
     transport = None
-    with anyio.move_on_after(min(connect_timeout, deadline.remaining)):
+    limit = min(connect_timeout, deadline.remaining)
+    with anyio.move_on_after(limit) as scope:
         transport = await _backend.connect(port)
     if transport is None:
-        sighting.reason = "nothing listens on the port"
+        sighting.reason = (
+            f"the process on the port accepted no connection within {limit:.3g} s"
+            if scope.cancelled_caught
+            else "nothing listens on the port"
+        )
         return None
     result: Joined | StartFailed | None = None
     try:

@@ -209,6 +209,7 @@ class Host:
             spec.cls,
             spec.args,
             spec.kwargs,
+            close=spec.table.close_target,
             threads=spec.options.threads,
             leadership=instance.leadership,
             log=self._log,

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -32,6 +39,7 @@ class RealClient:
         cls: The real client's class.
         args: Positional arguments of its constructor.
         kwargs: Keyword arguments of its constructor.
+        close: Name of the method that closes it, if that is neither ``aclose`` nor ``close``.
         threads: Number of worker threads.
         leadership: For a class that has ``attach_leadership``.
         log: Logger, already bound to the client.
@@ -43,11 +51,13 @@ class RealClient:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         *,
+        close: str | None,
         threads: int,
         leadership: Leadership,
         log: Any,
     ) -> None:
         self._cls = cls
+        self._close_name = close or ("aclose" if hasattr(cls, "aclose") else "close")
         self._leadership = leadership
         self._log = log
         self._args = args
@@ -64,7 +74,7 @@ class RealClient:
 
         ``__aenter__`` (or ``__enter__``) and ``__aexit__`` are used where the
         class has them, else ``start``, ``ready`` and ``aclose`` or ``close``,
-        whichever are there, synchronous or not. One whose ``start`` or
+        whichever are there, synchronous or not, or *close*. One whose ``start`` or
         ``ready`` fails is closed again.
 
         Args:
@@ -147,9 +157,8 @@ class RealClient:
             self._log.warning("stream_close_timed_out", method=target, limit=_CLOSE_LIMIT)
 
     def _iterator(self, target: str, result: object) -> AsyncIterator[Any]:
-        if hasattr(result, "__aiter__"):
-            iterator: AsyncIterator[Any] = aiter(result)
-            return iterator
+        if isinstance(result, AsyncIterable):
+            return aiter(result)
         if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
             return ThreadIterator(iter(result), self._open_threads())
         raise TypeError(
@@ -203,10 +212,6 @@ class RealClient:
                     close()
             except Exception as exc:
                 self._log.warning("real_client_close_failed", error=describe(exc))
-
-    @property
-    def _close_name(self) -> str:
-        return "aclose" if hasattr(self._cls, "aclose") else "close"
 
     async def _start(self, snapshot: Snapshot | None) -> None:
         if self._enters is not None:

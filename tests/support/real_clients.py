@@ -34,6 +34,7 @@ class Provided:
 def real_client(
     cls: type[Any],
     *args: Any,
+    close: str | None = None,
     threads: int = 1,
     log: LogRecorder | None = None,
     told: Told | None = None,
@@ -43,6 +44,7 @@ def real_client(
         cls,
         args,
         kwargs,
+        close=close,
         threads=threads,
         leadership=(told or Told()).leadership,
         log=log or LogRecorder(),

@@ -9,6 +9,14 @@ import pytest
 from cluster_client import APIClientBase, Client, ConfigurationError, Delegate, cluster, delegated
 
 
+class Closing:
+    """A real client with a close of another name."""
+
+    async def get(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
 class Real:
     """A real client."""
 
@@ -68,8 +76,12 @@ def test_the_clients_own_names_cannot_be_overridden(name: str) -> None:
 
 
 def test_close_may_have_another_name() -> None:
-    client = cluster(Real).delegate("shutdown", "close").create()
+    client = cluster(Closing).delegate("shutdown", "close").create()
     assert type(client).shutdown is Client.aclose  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="Closing has no method 'shutdwn'"):
+        cluster(Closing).delegate("shutdwn", "close").create()
+    with pytest.raises(ConfigurationError, match="both 'shutdown' and 'get' are to close"):
+        cluster(Closing).delegate("shutdown", "close").delegate("get", "close").create()
 
 
 def test_a_facade_is_checked_when_its_class_is_made() -> None:
