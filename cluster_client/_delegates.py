@@ -24,10 +24,11 @@ __all__ = ["DelegateTable", "Method", "delegate_function"]
 LIFECYCLE: Final = frozenset({"start", "ready", "aclose", "close", "attach_leadership"})
 """Owned by the leader; a follower must not start or close everybody's client."""
 
-SNAPSHOT: Final = "snapshot"
-RESTORE: Final = "restore"
-_HAND_OVER: Final[Mapping[str, tuple[str, ...]]] = {SNAPSHOT: (), RESTORE: ("state",)}
+_HAND_OVER: Final[Mapping[str, tuple[str, ...]]] = {"snapshot": (), "restore": ("state",)}
 """Owned by the leader, too, where a class has both and they take these arguments."""
+
+_LEAVE_STANDING: Final = "hand_over"
+"""Likewise, where a class has those two and this one takes no argument."""
 
 _ROLE_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     SUBSCRIBE: ("reg", "listener"),
@@ -103,6 +104,7 @@ class DelegateTable:
         aliases: Other names that the user gave to methods of the client itself.
         close_target: The method that closes the real client, if the user named one.
         hands_over_state: Whether the class has ``snapshot`` and ``restore`` for its leader.
+        leaves_standing: Whether it has ``hand_over``, too.
 
     Raises:
         ConfigurationError: If *cls* is no class, a named method is missing, a
@@ -129,10 +131,14 @@ class DelegateTable:
         for part in _ROLE_PARAMETERS:
             if part not in chosen and callable(getattr(cls, part, None)):
                 chosen[part] = Delegate(part)
-        self.hands_over_state = _hands_over_state(cls, chosen)
+        self.hands_over_state = all(_is_hook(cls, *hook, chosen) for hook in _HAND_OVER.items())
+        self.leaves_standing = self.hands_over_state and _is_hook(cls, _LEAVE_STANDING, (), chosen)
+        leaders_own = {*_HAND_OVER} if self.hands_over_state else set[str]()
+        if self.leaves_standing:
+            leaders_own.add(_LEAVE_STANDING)
         if auto_generate:
             for target in _methods_to_delegate(cls):
-                if not (self.hands_over_state and target in _HAND_OVER):
+                if target not in leaders_own:
                     chosen.setdefault(target, Delegate())
         for target, options in chosen.items():
             self._add(target, options, reserved)
@@ -303,15 +309,16 @@ def _kind(function: object, kind: str) -> str:
     return kind
 
 
-def _hands_over_state(cls: type[Any], chosen: Collection[str]) -> bool:
-    """Tell whether ``snapshot`` and ``restore`` are the leader's, and no methods like others."""
-    for name, arguments in _HAND_OVER.items():
-        if name in chosen or not callable(getattr(cls, name, None)):
-            return False
-        try:
-            _signature_without_self(cls, name).bind(*arguments)
-        except TypeError:
-            return False
+def _is_hook(
+    cls: type[Any], name: str, arguments: tuple[str, ...], chosen: Collection[str]
+) -> bool:
+    """Tell whether a method is for the leader, and none that the user delegates."""
+    if name in chosen or not callable(getattr(cls, name, None)):
+        return False
+    try:
+        _signature_without_self(cls, name).bind(*arguments)
+    except TypeError:
+        return False
     return True
 
 

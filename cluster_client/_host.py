@@ -150,6 +150,12 @@ class Host:
         if self._instance is not None:
             self._instance.lose(reason)
 
+    async def hand_over(self) -> None:
+        """Let the real client know that its close is to leave standing what it hands over."""
+        table = self._spec.table
+        if self.current is not None and self.snapshot is not None and table.leaves_standing:
+            await self.current.hand_over()
+
     async def wait(self) -> RealClient:
         """Return the real client, waiting for one while it is being made again.
 

@@ -132,6 +132,8 @@ class Leader(LocalSession):
         self._events.ready()
         await self._seat.asked_to_leave.wait()
         await self._hand_over(self._spec.options.drain_timeout)
+        if any(peer.is_heir for peer in self._peers):
+            await self._host.hand_over()
 
     async def _hand_over(self, limit: float) -> None:
         """Let the followers stop, then let running calls finish (SPEC 8.4)."""
@@ -184,6 +186,8 @@ class Leader(LocalSession):
             hub=self._host.hub,
             tasks=self._tasks,
             options=self._spec.options,
+            may_lead=arrival.offer is not None
+            and self._spec.options.name in arrival.offer.channels,
             log=self._log,
         )
         self._peers.add(peer)

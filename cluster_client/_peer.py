@@ -14,6 +14,7 @@ from cluster_client._hub import SubscriptionHub, Upstream
 from cluster_client._link import Link
 from cluster_client._registrations import Registration, check_registration
 from cluster_client._snapshots import Snapshot
+from cluster_client._states import LinkState
 from cluster_client._streams import Window, cost_of
 from cluster_client.errors import EncodeError, LinkClosedError
 from cluster_client.options import ClientOptions
@@ -64,6 +65,7 @@ class Peer:
         hub: Has its subscriptions.
         tasks: Where its calls run; cancelled as a whole when the leadership ends.
         options: The leader's.
+        may_lead: Whether the follower would lead, if it could.
         log: Logger, already bound to the client.
     """
 
@@ -76,6 +78,7 @@ class Peer:
         hub: SubscriptionHub,
         tasks: anyio.abc.TaskGroup,
         options: ClientOptions,
+        may_lead: bool = False,
         log: Any,
     ) -> None:
         self.codec = codec
@@ -84,6 +87,7 @@ class Peer:
         self._hub = hub
         self._tasks = tasks
         self._options = options
+        self._may_lead = may_lead
         self._log = log
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._windows: dict[int, Window] = {}
@@ -118,9 +122,15 @@ class Peer:
         if self.link.has(REAL_CLIENT_STATE):
             self.link.post(RealClientState(ready, reason).encode())
 
+    @property
+    def is_heir(self) -> bool:
+        """Whether the follower takes snapshots, and could lead next."""
+        alive = self.link.state is not LinkState.CLOSED
+        return alive and self._may_lead and self.link.has(SNAPSHOT)
+
     def hand_over(self, snapshot: Snapshot | None) -> None:
         """Give the follower what it is to start from, should it lead next (SPEC 6.8)."""
-        if self.link.has(SNAPSHOT):
+        if self.is_heir:
             self.link.post(_SNAPSHOT, b"" if snapshot is None else snapshot.data)
 
     async def dismiss(self) -> None:

@@ -185,6 +185,14 @@ class RealClient:
         """
         return Snapshot.of(await self._run(self._instance.snapshot))
 
+    async def hand_over(self) -> None:
+        """Tell that a successor takes over what the snapshot stands for; the close follows."""
+        with anyio.move_on_after(_CLOSE_LIMIT):
+            try:
+                await self._run(self._instance.hand_over)
+            except Exception as exc:  # then it is closed as ever
+                self._log.warning("hand_over_failed", error=describe(exc))
+
     async def invoke_part(self, target: str, *args: Any) -> None:
         """Call the method that subscribes or unsubscribes."""
         await self._run(getattr(self._instance, target), *args)
