@@ -126,6 +126,7 @@ class Worker:
         channel: str = CHANNEL,
         *arguments: Any,
         real: str = "ledger",
+        keywords: dict[str, Any] | None = None,
         delegates: dict[str, dict[str, Any]] | None = None,
         **options: Any,
     ) -> None:
@@ -135,6 +136,7 @@ class Worker:
             channel=channel,
             real=real,
             arguments=arguments,
+            keywords=keywords or {},
             delegates=delegates or {},
             options=options,
         )

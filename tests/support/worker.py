@@ -32,13 +32,18 @@ import structlog
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from cluster_client import Client, cluster
+from cluster_client.contrib.zookeeper import ZooKeeperClient
 from database_client import DatabaseClient
 from support.ledger import Ledger
 from support.load import Load
 from support.times import LIMIT
 
 LONGEST_LINE: Final = 1 << 26
-_REAL_CLIENTS: Final[dict[str, type[Any]]] = {"ledger": Ledger, "database": DatabaseClient}
+_REAL_CLIENTS: Final[dict[str, type[Any]]] = {
+    "ledger": Ledger,
+    "database": DatabaseClient,
+    "zookeeper": ZooKeeperClient,
+}
 _NOBODY: Final = 65534
 
 
@@ -62,16 +67,18 @@ class Commands:
 
     async def open(
         self,
+        *,
         channel: str,
         real: str,
         arguments: list[Any],
+        keywords: dict[str, Any],
         delegates: dict[str, dict[str, Any]],
         options: dict[str, Any],
     ) -> None:
         builder = cluster(_REAL_CLIENTS[real], name=channel, **options)
         for method, settings in delegates.items():
             builder.delegate(method, **settings)
-        client = builder.create(*arguments)
+        client = builder.create(*arguments, **keywords)
         await self._tasks.start(client.run)
         self._clients[channel] = client
 
