@@ -18,8 +18,9 @@ from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
 from cluster_client._streams import FIRST_CREDIT, ItemSource, StreamReader
 from cluster_client._subscriptions import EncodedValue
-from cluster_client.errors import LinkClosedError, ResponseTimeoutError
+from cluster_client.errors import LinkClosedError, RefusedError, ResponseTimeoutError
 from cluster_protocol import (
+    STREAM,
     Agreement,
     Failure,
     Frame,
@@ -176,6 +177,8 @@ class Follower:
 
     async def open_stream(self, request: CallRequest, unsent_until: Deadline) -> ItemSource:
         """See `Session.open_stream`."""
+        if not self._link.has(STREAM):
+            raise RefusedError(request.method.name, "the leader's version does not stream")
         head, body = self._encode(request, oneway=False, credit=FIRST_CREDIT)
         exchange = await self._link.begin(
             head,

@@ -21,6 +21,7 @@ from cluster_client.options import ClientOptions
 from cluster_protocol import (
     REAL_CLIENT_STATE,
     SNAPSHOT,
+    STREAM,
     SUBSCRIBE_ACK,
     Cancel,
     Frame,
@@ -167,7 +168,7 @@ class Peer:
             raise RemoteProtocolError(f"request id {frame.request_id} is still in use")
         # Here and not in the task: a cancellation may be the very next frame.
         scope = self._scopes[frame.request_id] = self._calls.admit()
-        if message.credit is not None:
+        if message.credit is not None and self.link.has(STREAM):
             self._windows[frame.request_id] = Window(message.credit)
         self._tasks.start_soon(self._serve_call, frame, message, scope)
 
