@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,6 +25,13 @@ CLOSE_LIMIT: Final = 8.0
 
 _RECONNECT: Final = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
 """kazoo's own pause grows to an hour."""
+
+_FEWEST_HOSTS: Final = 3
+"""kazoo waits for the answer to a connection as long as the session lasts, divided by the hosts.
+
+With a single one, a server that accepts and does not answer, as one that is just starting may,
+would cost the session.
+"""
 
 _REASONS: Final = {
     KeeperState.EXPIRED_SESSION: "the ZooKeeper session expired",
@@ -76,9 +84,10 @@ class Session:
         reconnected: Callable[[], object],
         lost: Callable[[str], object],
     ) -> None:
+        self._hosts = hosts
         self._wake = _backend.event_loop_waker()
         self._kazoo: Any = KazooClient(
-            hosts=hosts,
+            hosts=_repeated(hosts),
             timeout=timeout,
             client_id=None if credentials is None else credentials.reveal(),
             connection_retry=_RECONNECT,
@@ -116,8 +125,9 @@ class Session:
         with anyio.move_on_after(limit):
             await self._connected.wait()
         if not self._connected.is_set():
-            hosts = ", ".join(f"{host}:{port}" for host, port in self._kazoo.hosts)
-            raise KazooTimeoutError(f"no ZooKeeper server among {hosts} answered in {limit:g} s")
+            raise KazooTimeoutError(
+                f"no ZooKeeper server among {self._hosts} answered in {limit:g} s"
+            )
 
     async def aclose(self) -> None:
         """Close the session; its ephemeral nodes go with it.
@@ -177,6 +187,13 @@ class Session:
             # Before kazoo, which makes a new session by itself, carries them out in that.
             self.requests.close(SessionExpiredError(reason))
             self._lost(reason)
+
+
+def _repeated(hosts: str) -> str:
+    """Name servers several times if they are few."""
+    servers, slash, root = hosts.partition("/")
+    times = math.ceil(_FEWEST_HOSTS / len(servers.split(",")))
+    return ",".join([servers] * times) + slash + root
 
 
 class _DiscreetLog(logging.LoggerAdapter[logging.Logger]):

@@ -148,6 +148,13 @@ class ZooKeeperServer:
         """Return the ids of all sessions that have a connection."""
         return {int(found, 16) for found in re.findall(r"sid=0x([0-9a-f]+)", self.ask("cons"))}
 
+    def wait_for_end_of(self, session_id: int) -> None:
+        """Wait until a session has no connection: the server closes it after its answer."""
+        deadline = time.monotonic() + _ANSWER_LIMIT
+        while session_id in self.sessions():
+            assert time.monotonic() < deadline, f"session {session_id:#x} goes on"
+            _pause()
+
     def log_tail(self) -> str:
         """Return the end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-200:])
@@ -200,4 +207,4 @@ def zookeeper_server(directory: Path) -> Iterator[ZooKeeperServer]:
 
 
 def _pause() -> None:
-    time.sleep(_POLL)  # noqa: TID251 - a process that begins to listen gives no sign of it
+    time.sleep(_POLL)  # noqa: TID251 - a server gives no sign of what it does

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 from kazoo.client import KazooClient
+from kazoo.protocol.serialization import Close, Connect, int_struct
 from kazoo.protocol.states import KazooState
 
 from cluster_client import _backend
@@ -79,15 +81,33 @@ async def opened(
 
 
 async def expire(server: ZooKeeperServer, client: ZooKeeperClient) -> None:
-    """Have the server end a client's session: another one closes it."""
-    state = client.snapshot()
+    """Have the server end a client's session."""
+    state: list[Any] | None = client.snapshot()
     assert state is not None
-    await anyio.to_thread.run_sync(_close_session, server.hosts, tuple(state))
+    closed = threading.Event()
+
+    def hold(state: str) -> None:
+        """Keep kazoo's thread from coming back at once, and so from saving its session."""
+        if state == KazooState.SUSPENDED:
+            closed.wait(scaled(10))
+
+    raw = kazoo_of(client)
+    raw.add_listener(hold)
+    try:
+        await anyio.to_thread.run_sync(_close_session, server.port, *state)
+    finally:
+        closed.set()
+        raw.remove_listener(hold)
 
 
-def _close_session(hosts: str, client_id: tuple[Any, ...]) -> None:
-    with kazoo(hosts, client_id=client_id):
-        pass
+def _close_session(port: int, session_id: int, password: bytes) -> None:
+    """Take the session over and close it."""
+    connect = Connect(0, 0, 10_000, session_id, password, None).serialize()
+    close = int_struct.pack(1) + int_struct.pack(Close.type)
+    with socket.create_connection(("127.0.0.1", port), timeout=scaled(10)) as sock:
+        sock.sendall(b"".join(int_struct.pack(len(part)) + part for part in (connect, close)))
+        while sock.recv(4096):
+            pass
 
 
 @contextlib.contextmanager
