@@ -35,6 +35,8 @@ ItemT = TypeVar("ItemT")
 ReturnT_co = TypeVar("ReturnT_co", covariant=True)
 P = ParamSpec("P")
 
+_Items = AsyncIterable[ItemT] | Iterable[ItemT]
+
 _CALLS: Final = (INVOKE, INVOKE_ONEWAY, STREAM)
 _ITERATORS: Final = frozenset({"AsyncGenerator", "AsyncIterator", "Generator", "Iterator"})
 
@@ -71,7 +73,7 @@ def delegated(
 
 @overload
 def delegated(
-    method: Callable[Concatenate[Any, P], AsyncIterable[ItemT] | Iterable[ItemT]],
+    method: Callable[Concatenate[Any, P], _Items[ItemT] | Awaitable[_Items[ItemT]]],
     *,
     kind: Literal["stream"],
     idempotent: bool = False,

@@ -49,7 +49,8 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
     Attributes:
         data_client: The real client's class.
         cluster_options: See `ClientOptions`.
-        delegates: For methods of the real client: a kind, or a `Delegate`.
+        delegates: For methods of the real client: a kind, or a `Delegate`. Those of base
+            facades hold, too.
 
     Raises:
         ConfigurationError: When the subclass is made, if a delegated method is missing or a
@@ -68,7 +69,7 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         super().__init_subclass__(**kwargs)
         if not hasattr(cls, "data_client"):
             return  # an intermediate base
-        cls.delegates = {**cls.delegates, **_typed_delegates(cls)}
+        cls.delegates = {**_named_delegates(cls), **_typed_delegates(cls)}
         table = DelegateTable(
             cls.data_client,
             _delegates_of(cls),
@@ -86,8 +87,11 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
             if not hasattr(cls, name):
                 generated[name] = own
                 setattr(cls, name, getattr(cls, own))
+        inherited = {
+            name: getattr(what, "kind", None) for name, what in generated_attributes(cls).items()
+        }
         for name, method in table.by_name.items():
-            if not hasattr(cls, name):
+            if not hasattr(cls, name) or inherited.get(name, method.kind) != method.kind:
                 generated[name] = method
                 setattr(cls, name, delegate_function(method, cls._call_delegate))
         cls.__cluster_generated__ = generated
@@ -206,6 +210,16 @@ def generated_attributes(cls: type[APIClientBase[Any]]) -> dict[str, Method | st
         generated.update({name: own[name] for name in own if name not in overridden})
         overridden.update(vars(base))
     return generated
+
+
+def _named_delegates(cls: type[APIClientBase[Any]]) -> dict[str, str | Delegate]:
+    """Return ``delegates`` of the class over those of its bases, whose attributes it inherits."""
+    served = getattr(cls.data_client, "__mro__", ())
+    delegates: dict[str, str | Delegate] = {}
+    for base in reversed(cls.__mro__):
+        if base is cls or getattr(base, "data_client", cls.data_client) in served:
+            delegates.update(vars(base).get("delegates", {}))
+    return delegates
 
 
 def _typed_delegates(cls: type[APIClientBase[Any]]) -> dict[str, Delegate]:

@@ -11,6 +11,8 @@ import typer
 from cluster_client.stubs.loading import StubError, load
 from cluster_client.stubs.writing import stub_text
 
+__all__ = ["stubs"]
+
 _DIFFERENT: Final = 1
 _FAILED: Final = 2
 _STANDARD_OUTPUT: Final = "-"

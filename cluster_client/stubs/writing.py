@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Never
 
-from cluster_client import APIClientBase, delegated
+from cluster_client import APIClientBase, Stream, delegated
 from cluster_client._delegate_options import STREAM
 from cluster_client._delegated import natural_kind
 from cluster_client._delegates import Method
 from cluster_client.api import generated_attributes
-from cluster_client.streams import Stream
 from cluster_client.stubs.loading import FacadeModule, StubError
 from cluster_client.stubs.names import Names, bound_by
 
@@ -95,11 +94,11 @@ class _Text:
 
     def remove(self, statement: ast.stmt) -> None:
         """Remove a statement, which may stand behind another's colon."""
-        first, *rest = _numbers(statement)
-        before = self._lines[first][0][: statement.col_offset].rstrip()
-        self._lines[first] = [before] if before else []
-        for number in rest:
+        before = self._lines[statement.lineno][0][: statement.col_offset].rstrip()
+        for number in _numbers(statement):
             self._lines[number] = []
+        if before:
+            self._lines[statement.lineno] = [before]
 
     def make_synchronous(self, function: ast.AsyncFunctionDef) -> None:
         (line,) = self._lines[function.lineno]
@@ -193,7 +192,7 @@ def _definition(
         some = names.of(Any, "typing", "Any")
         parameters = f"self, *args: {some}, **kwargs: {some}"
         if what.kind == STREAM:
-            stream = names.of(Stream, "cluster_client.streams", "Stream")
+            stream = names.of(Stream, "cluster_client", "Stream")
             return f"def {name}({parameters}) -> {stream}[{some}]: ..."
         return f"async def {name}({parameters}) -> {some}: ..."
     function = names.of(delegated, "cluster_client", "delegated")

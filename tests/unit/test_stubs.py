@@ -206,6 +206,25 @@ if True:
     assert "\ndef keys() -> AsyncIterator[str]: ...\n" in text
 
 
+def test_static_generators_are_streams(stub_of: Callable[[str], str]) -> None:
+    text = stub_of(
+        """
+from cluster_client import APIClientBase
+
+class Registry:
+    @staticmethod
+    async def count(start: int) -> "AsyncIterator[int]":
+        yield start
+
+class RegistryAPI(APIClientBase[Registry]):
+    data_client = Registry
+"""
+    )
+    assert "    @staticmethod\n    def count(start: int) -> AsyncIterator[int]: ...\n" in text
+    assert "\nfrom cluster_client import APIClientBase, Stream\n" in text
+    assert "    def count(self, *args: Any, **kwargs: Any) -> Stream[Any]: ...\n" in text
+
+
 def test_a_facade_is_found_where_it_is_defined(stubs: Command, folder: Path) -> None:
     package = folder / "package_of_stub"
     package.mkdir()

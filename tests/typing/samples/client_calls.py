@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from cluster_client import Client, cluster
-from cluster_client.streams import Stream
+from cluster_client import Client, Stream, cluster
 from typed_registry import Other, Registry
 
 

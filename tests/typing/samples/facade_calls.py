@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from cluster_client.streams import Stream
+from cluster_client import Stream
 from typed_facade import TypedAPI
 
 
@@ -16,6 +16,7 @@ async def right(api: TypedAPI) -> None:
     assert_type(api.history("k"), Stream[str])
     assert_type(api.lines("p"), Stream[bytes])
     assert_type(api.chunks(path="p"), Stream[bytes])
+    assert_type(api.search("1"), Stream[float])
     await api.remove("k")
     async with TypedAPI("zk:2181") as opened:
         assert_type(opened, TypedAPI)

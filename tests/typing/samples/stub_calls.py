@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from cluster_client.streams import Stream
+from cluster_client import Stream
 from stubbed_facade import LIMIT, DerivedAPI, LocalAPI, LocalRegistry, StubbedAPI, make
 
 
@@ -15,6 +15,7 @@ async def right(api: StubbedAPI, local: LocalAPI, derived: DerivedAPI) -> None:
     assert_type(api.rows("t"), Stream[str])
     assert_type(api.history("k"), Stream[str])
     assert_type(api.lines("p"), Stream[bytes])
+    assert_type(api.search("1"), Stream[float])
     await api.remove("k")
     await api.watch({"path": "/k"}, print)
     await api.subscribe({"path": "/k"}, print)

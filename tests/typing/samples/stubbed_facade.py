@@ -32,6 +32,7 @@ class StubbedAPI(APIClientBase[Registry]):
         "rows": "stream",
         "watch": "subscribe",
         "lines": "stream",
+        "search": "stream",
     }
     get = delegated(Registry.get_data, idempotent=True)
 

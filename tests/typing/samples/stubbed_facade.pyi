@@ -22,6 +22,7 @@ class StubbedAPI(APIClientBase[Registry]):
     number_of_rows = delegated(Registry.size)
     rows = delegated(Registry.rows, kind="stream")
     lines = delegated(Registry.lines)
+    search = delegated(Registry.search, kind="stream")
     history = delegated(Registry.history)
     async def parse(self, *args: Any, **kwargs: Any) -> Any: ...
     __getattr__: Never  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -16,6 +16,7 @@ class TypedAPI(APIClientBase[Registry]):
     history = delegated(Registry.history)
     lines = delegated(Registry.lines)
     chunks = delegated(Registry.chunks, kind="stream")
+    search = delegated(Registry.search, kind="stream")
     watch = delegated(Registry.watch, kind="subscribe")  # error: no call
     sizes = delegated(Registry.size, kind="stream")  # error: not iterable
     name = delegated("get_data")  # error: no method

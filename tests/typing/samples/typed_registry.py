@@ -36,6 +36,12 @@ class Registry:
     def chunks(self, path: str) -> Iterable[bytes]:
         return [path.encode()]
 
+    async def search(self, text: str) -> AsyncIterator[float]:
+        return self._found(text)
+
+    async def _found(self, text: str) -> AsyncIterator[float]:
+        yield float(text)
+
     def watch(self, reg: Reg, listener: Callable[[Any], None]) -> None: ...
 
     def subscribe_all(self) -> None: ...
