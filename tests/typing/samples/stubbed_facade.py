@@ -36,9 +36,11 @@ class StubbedAPI(APIClientBase[Registry]):
     }
     get = delegated(Registry.get_data, idempotent=True)
 
+    _cache: dict[str, int]
+
     def __init__(self, *args: Any, limit: int = LIMIT, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._cache: dict[str, int] = {}
+        self._cache = {}
 
     async def get_data(self, key: str) -> int:
         return self._cache.get(key) or await self._client.call(Registry.get_data, key)
