@@ -11,7 +11,8 @@ from cluster_client import _clock, _exceptions
 from cluster_client._calls import CallRequest, Outcome
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined
-from cluster_client._link import Exchange, Link, expect
+from cluster_client._exchange import Exchange
+from cluster_client._link import Link, expect
 from cluster_client._registrations import Registration
 from cluster_client._session import ClientSpec, SessionEvents
 from cluster_client._snapshots import Snapshot

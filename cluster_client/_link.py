@@ -14,6 +14,7 @@ import anyio
 
 from cluster_client._backend import Transport
 from cluster_client._clock import Deadline, header_timeout
+from cluster_client._exchange import Exchange
 from cluster_client._states import LINK_TRANSITIONS, LinkState, StateMachine
 from cluster_client.errors import LinkClosedError
 from cluster_protocol import (
@@ -42,53 +43,6 @@ _CLOSE_GRACE: Final = 1.0
 MessageT = TypeVar("MessageT", bound=Message)
 RequestHandler = Callable[[Frame, Message], None]
 ReplyHandler = Callable[[Frame | None], None]
-
-
-class Exchange:
-    """A request and its answer.
-
-    Args:
-        link: Where the request went.
-        deadline: Of the answer.
-        on_reply: Called when the answer is there, or the link is closed.
-
-    Attributes:
-        id: Of the request.
-        end: Number of the last byte of its frame on the link.
-        answered: Whether the answer is there, or the link is closed.
-    """
-
-    def __init__(self, link: Link, deadline: Deadline, on_reply: Callable[[], None] | None) -> None:
-        self.id = 0
-        self.end = 0
-        self.deadline = deadline
-        self.answered = False
-        self._link = link
-        self._on_reply = on_reply
-        self._frame: Frame | None = None
-
-    def on_reply(self, frame: Frame | None) -> None:
-        """Take the answer, or ``None`` when the link closes."""
-        self._frame = frame
-        self.answered = True
-        if self._on_reply is not None:
-            self._on_reply()
-
-    @property
-    def answer(self) -> Frame:
-        """The answer, once it is there.
-
-        Raises:
-            LinkClosedError: If the link was closed before; tells whether the request was sent.
-        """
-        if self._frame is None:
-            sent = self._link.was_handed_over(self.end)
-            raise LinkClosedError(self._link.reason, sent=sent)
-        return self._frame
-
-    def abandon(self) -> None:
-        """Wait no longer for an answer, and tell the peer so, unless there is one."""
-        self._link.abandon(self.id)
 
 
 class Link:

@@ -33,9 +33,8 @@ import structlog
 from anyio.lowlevel import checkpoint
 
 from cluster_client import _fork
-from cluster_client._calls import CallRequest
-from cluster_client._clock import Deadline
-from cluster_client._delegate_options import INVOKE_ONEWAY, STREAM
+from cluster_client._calling import Calling
+from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method, delegate_function
 from cluster_client._logs import Log
 from cluster_client._membership import Membership
@@ -49,18 +48,14 @@ from cluster_client.errors import (
     ClientClosedError,
     ConfigurationError,
     ForkedClientError,
-    LeaderUnavailableError,
-    LinkClosedError,
-    OutcomeUnknownError,
 )
-from cluster_client.streams import FirstItem, Stream
+from cluster_client.streams import Stream
 
 __all__ = ["Client"]
 
 RealT = TypeVar("RealT")
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
-AttemptT = TypeVar("AttemptT")
 P = ParamSpec("P")
 _MISSING: Final[Any] = object()
 
@@ -82,9 +77,6 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     A cancelled call is cancelled in the leader, too. Of a method that is streamed the
     `Stream` raises these.
-
-    Attributes:
-        resent_calls: How many calls were sent again after a leader was lost.
     """
 
     def __init__(self, spec: ClientSpec) -> None:
@@ -92,7 +84,6 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         options = spec.options
         logger = options.logger or structlog.get_logger("cluster_client")
         self._log = Log(logger).bind(client=options.name, port=options.port)
-        self._codec = next(iter(spec.codecs.values()))
         self._table = SubscriptionTable(broadcast=options.is_broadcast)
         self._membership = Membership(
             spec,
@@ -104,8 +95,8 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             on_state=self._on_state,
         )
         self._state_listeners: list[Callable[[ClientState, ClientState], object]] = []
+        self._calling = Calling(spec, self._membership, self._check_open)
         self._generation = _fork.generation()
-        self.resent_calls = 0
 
     @classmethod
     def from_spec(cls, spec: ClientSpec, overrides: Mapping[str, Any]) -> Client[RealT]:
@@ -143,6 +134,11 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """Name of the current leadership; ``None`` while there is none."""
         session = self._membership.session
         return None if session is None else session.epoch
+
+    @property
+    def resent_calls(self) -> int:
+        """How many calls were sent again after a leader was lost."""
+        return self._calling.resent
 
     def on_state_change(
         self, listener: Callable[[ClientState, ClientState], object]
@@ -196,7 +192,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 self._subscribing = Subscribing(
                     self._spec, membership, tasks, self._table, self._log
                 )
-                self._publishing = Publishing(self._spec, self._call, self._log)
+                self._publishing = Publishing(self._spec, self._calling.call, self._log)
                 tasks.start_soon(membership.run)
                 try:
                     await membership.wait_opened()
@@ -348,80 +344,8 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     def _dispatch(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if method.kind == STREAM:
-            return self._stream(method, args, kwargs)
-        return self._call(method, args, kwargs)
-
-    async def _call(
-        self,
-        method: Method,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        idempotent: bool | None = None,
-    ) -> Any:
-        """Make a call through as many elections as it takes."""
-        request = self._request(method, args, kwargs)
-
-        async def attempt(session: Session, deadline: Deadline) -> Any:
-            if method.kind == INVOKE_ONEWAY:
-                return await session.call_oneway(request, deadline)
-            return await session.call(request, deadline)
-
-        repeatable = method.idempotent if idempotent is None else idempotent
-        _, result = await self._through_elections(method, attempt, repeatable=repeatable)
-        return result
-
-    def _stream(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any]:
-        request = self._request(method, args, kwargs)
-
-        async def attempt(session: Session, deadline: Deadline) -> FirstItem:
-            source = await session.open_stream(request, deadline)
-            return await FirstItem.of(source, method.name, request.timeout)
-
-        async def begin() -> tuple[FirstItem, str]:
-            session, first = await self._through_elections(
-                method, attempt, repeatable=method.idempotent
-            )
-            return first, session.epoch
-
-        return Stream(method.name, begin)
-
-    def _request(
-        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> CallRequest:
-        self._check_open()
-        timeout = method.response_timeout or self._spec.options.response_timeout
-        request = CallRequest(method, *method.bind(args, kwargs), timeout)
-        request.encode(self._codec)  # an error here is the caller's, and not after an election
-        return request
-
-    async def _through_elections(
-        self,
-        method: Method,
-        attempt: Callable[[Session, Deadline], Awaitable[AttemptT]],
-        *,
-        repeatable: bool,
-    ) -> tuple[Session, AttemptT]:
-        """Make an attempt with one session after the other until it is decided (SPEC 8.3)."""
-        options = self._spec.options
-        session: Session | None = None
-        deadline = Deadline.after(options.max_wait_time)
-        while True:
-            self._check_open()
-            session = await self._membership.wait_for_session(deadline, other_than=session)
-            try:
-                return session, await attempt(session, deadline)
-            except LinkClosedError as exc:
-                if exc.sent and not repeatable:
-                    raise OutcomeUnknownError(method.name, session.epoch) from exc
-                self._check_open()
-                if exc.sent:
-                    self.resent_calls += 1
-                    deadline = Deadline.after(options.max_wait_time)
-                elif deadline.passed:
-                    raise LeaderUnavailableError(
-                        options.name, options.port, options.max_wait_time, str(exc)
-                    ) from exc
+            return self._calling.stream(method, args, kwargs)
+        return self._calling.call(method, args, kwargs)
 
     # -------------------------------------------------------- subscriptions
 

@@ -18,7 +18,7 @@ PROTOCOL: Final = Path(cluster_protocol.__file__).parent
 LAYERS: Final = (
     {"errors", "leadership", "_backoff", "_changes", "_clock", "_fork", "_logs", "_states"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
-    {"_delegate_options", "_snapshots", "_user_types"},
+    {"_delegate_options", "_exchange", "_snapshots", "_user_types"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
     {"_real_client", "_server", "_streams"},
     {"_calls", "_hub", "streams"},
@@ -28,7 +28,7 @@ LAYERS: Final = (
     {"_leader", "_follower", "_single"},
     {"_campaign"},
     {"_membership"},
-    {"_publishing", "_subscribing"},
+    {"_calling", "_publishing", "_subscribing"},
     {"client"},
     {"_delegated", "builder"},
     {"api"},

@@ -1,0 +1,112 @@
+"""Making a client's calls, through as many elections as it takes (SPEC 8.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from cluster_client._calls import CallRequest
+from cluster_client._clock import Deadline
+from cluster_client._delegate_options import INVOKE_ONEWAY
+from cluster_client._delegates import Method
+from cluster_client._membership import Membership
+from cluster_client._session import ClientSpec, Session
+from cluster_client.errors import LeaderUnavailableError, LinkClosedError, OutcomeUnknownError
+from cluster_client.streams import FirstItem, Stream
+
+ResultT = TypeVar("ResultT")
+
+
+class Calling:
+    """A client's calls.
+
+    Args:
+        spec: What the client was made of.
+        membership: Gives the sessions.
+        check_open: Raises if the client cannot be used.
+
+    Attributes:
+        resent: How many calls were sent again after a leader was lost.
+    """
+
+    def __init__(
+        self, spec: ClientSpec, membership: Membership, check_open: Callable[[], None]
+    ) -> None:
+        self.resent = 0
+        self._spec = spec
+        self._membership = membership
+        self._check_open = check_open
+        self._codec = next(iter(spec.codecs.values()))
+
+    async def call(
+        self,
+        method: Method,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        idempotent: bool | None = None,
+    ) -> Any:
+        """Call a method and return its result; errors are those of `Client`."""
+        request = self._request(method, args, kwargs)
+
+        async def attempt(session: Session, deadline: Deadline) -> Any:
+            if method.kind == INVOKE_ONEWAY:
+                return await session.call_oneway(request, deadline)
+            return await session.call(request, deadline)
+
+        repeatable = method.idempotent if idempotent is None else idempotent
+        _, result = await self._through_elections(method, attempt, repeatable=repeatable)
+        return result
+
+    def stream(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any]:
+        """Return the stream of a method, which is called when the first item is asked for."""
+        request = self._request(method, args, kwargs)
+
+        async def attempt(session: Session, deadline: Deadline) -> FirstItem:
+            source = await session.open_stream(request, deadline)
+            return await FirstItem.of(source, method.name, request.timeout)
+
+        async def begin() -> tuple[FirstItem, str]:
+            session, first = await self._through_elections(
+                method, attempt, repeatable=method.idempotent
+            )
+            return first, session.epoch
+
+        return Stream(method.name, begin)
+
+    def _request(
+        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> CallRequest:
+        self._check_open()
+        timeout = method.response_timeout or self._spec.options.response_timeout
+        request = CallRequest(method, *method.bind(args, kwargs), timeout)
+        request.encode(self._codec)  # an error here is the caller's, and not after an election
+        return request
+
+    async def _through_elections(
+        self,
+        method: Method,
+        attempt: Callable[[Session, Deadline], Awaitable[ResultT]],
+        *,
+        repeatable: bool,
+    ) -> tuple[Session, ResultT]:
+        """Make an attempt with one session after the other until it is decided."""
+        options = self._spec.options
+        session: Session | None = None
+        deadline = Deadline.after(options.max_wait_time)
+        while True:
+            self._check_open()
+            session = await self._membership.wait_for_session(deadline, other_than=session)
+            try:
+                return session, await attempt(session, deadline)
+            except LinkClosedError as exc:
+                if exc.sent and not repeatable:
+                    raise OutcomeUnknownError(method.name, session.epoch) from exc
+                self._check_open()
+                if exc.sent:
+                    self.resent += 1
+                    deadline = Deadline.after(options.max_wait_time)
+                elif deadline.passed:
+                    raise LeaderUnavailableError(
+                        options.name, options.port, options.max_wait_time, str(exc)
+                    ) from exc
