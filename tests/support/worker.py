@@ -37,11 +37,13 @@ from database_client import DatabaseClient
 from support.ledger import Ledger
 from support.load import Load
 from support.times import LIMIT
+from support.works import Works
 
 LONGEST_LINE: Final = 1 << 26
 _REAL_CLIENTS: Final[dict[str, type[Any]]] = {
     "ledger": Ledger,
     "database": DatabaseClient,
+    "works": Works,
     "zookeeper": ZooKeeperClient,
 }
 _NOBODY: Final = 65534
