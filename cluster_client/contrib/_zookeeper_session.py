@@ -12,6 +12,7 @@ import anyio
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionClosedError, SessionExpiredError
 from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.protocol.connection import _CONNECTION_DROP
 from kazoo.protocol.serialization import Connect
 from kazoo.protocol.states import KazooState, KeeperState
 
@@ -86,7 +87,7 @@ class Session:
     ) -> None:
         self._hosts = hosts
         self._wake = _backend.event_loop_waker()
-        self._kazoo: Any = KazooClient(
+        self._kazoo: Any = _Kazoo(
             hosts=_repeated(hosts),
             timeout=timeout,
             client_id=None if credentials is None else credentials.reveal(),
@@ -129,11 +130,15 @@ class Session:
                 f"no ZooKeeper server among {self._hosts} answered in {limit:g} s"
             )
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, leave: bool = False) -> None:
         """Close the session; its ephemeral nodes go with it.
 
         Never fails. If no server answers within 8 s, a thread goes on trying, and the
         session ends by its timeout.
+
+        Args:
+            leave: Close only the connection, and leave the session to somebody who has its
+                credentials; it ends by its timeout if nobody comes.
 
         Cancellation:
             Shielded.
@@ -145,7 +150,7 @@ class Session:
         stopped = anyio.Event()
         # Not anyio's threads, which keep the interpreter from ending while they wait.
         thread = threading.Thread(
-            target=self._stop, args=(stopped,), name="zookeeper-close", daemon=True
+            target=self._stop, args=(stopped, leave), name="zookeeper-close", daemon=True
         )
         thread.start()
         with anyio.move_on_after(CLOSE_LIMIT, shield=True):
@@ -153,9 +158,12 @@ class Session:
         if not stopped.is_set():
             log.warning("no ZooKeeper server answered the close of a session in %g s", CLOSE_LIMIT)
 
-    def _stop(self, stopped: anyio.Event) -> None:
+    def _stop(self, stopped: anyio.Event, leave: bool) -> None:
         try:
-            self._kazoo.stop()
+            if leave:
+                self._kazoo.leave()
+            else:
+                self._kazoo.stop()
             self._kazoo.close()
         except Exception as exc:
             log.warning("the ZooKeeper connection did not close well: %r", exc)
@@ -187,6 +195,19 @@ class Session:
             # Before kazoo, which makes a new session by itself, carries them out in that.
             self.requests.close(SessionExpiredError(reason))
             self._lost(reason)
+
+
+class _Kazoo(KazooClient):  # type: ignore[misc]
+    def leave(self) -> None:
+        """Stop as `stop` does, without a word to the server that would end the session."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._queue.append((_CONNECTION_DROP, None))
+            connection: Any = self._connection
+            try:
+                connection._write_sock.send(b"\0")  # noqa: SLF001 - as in `stop`
+            finally:
+                self._safe_close()
 
 
 def _repeated(hosts: str) -> str:

@@ -63,7 +63,7 @@ class ZooKeeperClient:
             session; servers limit it to 2 to 20 of their ticks.
         connect_timeout: Seconds that the start waits for a connection.
         resume: Whether the session is handed to the next leader, so that ephemeral nodes
-            outlive one that is killed.
+            outlive one that closes or is killed.
 
     Raises:
         ValueError: If an argument is none of these.
@@ -86,6 +86,7 @@ class ZooKeeperClient:
         self._resume = resume
         self._leadership: Leadership | None = None
         self._predecessor: Credentials | None = None
+        self._has_heir = False
         self._open: tuple[Session, Watches, Publications] | None = None
 
     def __repr__(self) -> str:
@@ -119,6 +120,10 @@ class ZooKeeperClient:
         credentials = self._open[0].credentials
         return None if credentials is None else list(credentials.reveal())
 
+    def hand_over(self) -> None:
+        """Have `aclose` leave the session standing, for the next leader."""
+        self._has_heir = self.snapshot() is not None
+
     async def start(self) -> None:
         """Begin or take over a session.
 
@@ -149,13 +154,15 @@ class ZooKeeperClient:
     async def aclose(self) -> None:
         """End the session, and all that lives in it; takes at most 8 s.
 
+        After `hand_over` the session stays, and ends by its timeout if nobody takes it over.
+
         Cancellation:
             Shielded.
         """
         if self._open is not None:
             session, _, _ = self._open
             self._open = None
-            await session.aclose()
+            await session.aclose(leave=self._has_heir)
 
     # ----------------------------------------------------------------- calls
 

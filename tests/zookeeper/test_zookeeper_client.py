@@ -204,6 +204,8 @@ def test_what_is_delegated() -> None:
         "session_id": True,
         "set": False,
     }
+    assert table.hands_over_state
+    assert table.leaves_standing
     for part in ("subscribe", "unsubscribe", "publish", "unpublish"):
         assert table.has_part(part)
 

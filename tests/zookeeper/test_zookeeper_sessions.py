@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from kazoo.exceptions import SessionExpiredError
+from kazoo.protocol.serialization import Connect
 
 from cluster_client.contrib import _zookeeper_session
 from cluster_client.contrib.zookeeper import ZooKeeperClient
@@ -88,6 +90,45 @@ async def test_a_session_is_taken_over_while_its_connection_still_stands(
             stat = await successor.exists(path)
             assert stat is not None
         await anyio.to_thread.run_sync(kazoo_of(client)._safe_close)
+
+
+async def test_a_session_that_is_handed_over_outlives_the_client(
+    server: ZooKeeperServer, path: str
+) -> None:
+    async with opened(server) as client:
+        await client.publish({"path": path, "data": "x"})
+        made = (await client.get(path))["czxid"]
+        state = client.snapshot()
+        client.hand_over()
+    async with opened(server, state=state) as successor:
+        assert successor.snapshot() == state
+        assert (await successor.get(path))["czxid"] == made
+    async with opened(server) as other:
+        assert await other.exists(path) is None
+
+
+async def test_a_session_is_handed_over_while_there_is_no_connection(
+    server: ZooKeeperServer, path: str
+) -> None:
+    async with opened(server) as client:
+        await client.create(path, ephemeral=True)
+        state = client.snapshot()
+        async with suspended(client):
+            server.kill()
+        client.hand_over()
+    await anyio.to_thread.run_sync(server.start)
+    async with opened(server, state=state) as successor:
+        assert await successor.exists(path) is not None
+
+
+async def test_a_session_that_is_not_to_be_resumed_is_not_left_behind(
+    server: ZooKeeperServer, path: str
+) -> None:
+    async with opened(server, resume=False) as client:
+        await client.create(path, ephemeral=True)
+        client.hand_over()
+    async with opened(server) as other:
+        assert await other.exists(path) is None
 
 
 async def test_an_expired_session_is_replaced_by_a_new_one(server: ZooKeeperServer) -> None:
@@ -258,6 +299,14 @@ async def test_the_password_is_shown_nowhere(
     for secret in (repr(password)[2:-1], password.hex(), "payload"):
         assert secret not in caplog.text
         assert secret not in shown
+
+
+def test_a_request_for_a_connection_is_not_shown_even_in_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = _zookeeper_session._DiscreetLog(logging.getLogger("kazoo.client"), None)
+    log.error("odd answer to %s in %s s", Connect(0, 0, 10_000, 7, b"secret", None), 3)
+    assert caplog.messages == ["odd answer to Connect(…) in 3 s"]
 
 
 async def test_a_server_that_accepts_and_does_not_answer_costs_no_session(
