@@ -87,12 +87,13 @@ class Session:
     ) -> None:
         self._hosts = hosts
         self._wake = _backend.event_loop_waker()
+        self._log = _DiscreetLog(logging.getLogger("kazoo.client"), None)
         self._kazoo: Any = _Kazoo(
             hosts=_repeated(hosts),
             timeout=timeout,
             client_id=None if credentials is None else credentials.reveal(),
             connection_retry=_RECONNECT,
-            logger=_DiscreetLog(logging.getLogger("kazoo.client"), None),
+            logger=self._log,
         )
         self._kazoo.add_listener(self._on_state)
         self.requests = Requests(self._kazoo, self._wake)
@@ -161,6 +162,7 @@ class Session:
     def _stop(self, stopped: anyio.Event, leave: bool) -> None:
         try:
             if leave:
+                self._log.quiet = True  # kazoo takes it for an accident
                 self._kazoo.leave()
             else:
                 self._kazoo.stop()
@@ -224,8 +226,12 @@ class _DiscreetLog(logging.LoggerAdapter[logging.Logger]):
     to a connection logs the whole request.
     """
 
+    quiet = False
+    """Whether only errors are of interest."""
+
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
-        return level >= logging.INFO and super().isEnabledFor(level)
+        least = logging.ERROR if self.quiet else logging.INFO
+        return level >= least and super().isEnabledFor(level)
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         discreet = ["Connect(…)" if isinstance(arg, Connect) else arg for arg in args]

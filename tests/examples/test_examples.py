@@ -10,6 +10,7 @@ from api_client import CharactersAPI
 from cluster_client import cluster
 from sharing import OMEGA
 from support.programs import Program, program
+from support.zookeeper import require_zookeeper
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -104,3 +105,15 @@ async def test_a_character_that_is_not_there_is_not_cached(port: int, tmp_path: 
         assert await api.get(0x10FFFF) is None
         assert await api.get(0x10FFFF) is None
         assert api.hits == 0
+
+
+async def test_four_processes_share_a_zookeeper_session(port: int, anyio_backend_name: str) -> None:
+    require_zookeeper()
+    arguments = ["--port", port, "--backend", anyio_backend_name]
+    async with program(EXAMPLES / "zookeeper_client.py", *arguments) as shown:
+        await shown.line("four processes: .* leads")
+        await shown.line("ZooKeeper knows 1 session of theirs")
+        await shown.line("has been killed")
+        await shown.line("their session is the same")
+        await shown.line("the service was never gone")
+        assert await shown.end() == 0

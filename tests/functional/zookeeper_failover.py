@@ -27,7 +27,7 @@ from kazoo.client import KazooClient
 from support.ports import free_port
 from support.processes import Host, Worker, each
 from support.times import LIMIT, scaled
-from support.zookeeper import ZooKeeperServer, zookeeper_server
+from support.zookeeper import ZooKeeperServer, running_zookeeper
 
 CHANNEL: Final = "zookeeper"
 PROCESSES: Final = 4
@@ -113,12 +113,19 @@ class ZooKeeperFailover:
     values: list[list[str]] = field(default_factory=list)
 
 
-async def kill_leaders(
-    host: Host, server: ZooKeeperServer, *, kills: int, resume: bool
+async def end_leaders(
+    host: Host, server: ZooKeeperServer, *, times: int, resume: bool, orderly: bool = False
 ) -> ZooKeeperFailover:
-    """Kill the leader again and again, with four processes that register one service.
+    """End the leader again and again, with four processes that register one service.
 
-    A killed process is replaced before the next kill.
+    Each is replaced before the next one ends.
+
+    Args:
+        host: Where the processes are.
+        server: ZooKeeper.
+        times: How many leaders end.
+        resume: Whether the session is handed over.
+        orderly: Whether they are terminated, and not killed.
     """
     seen = ZooKeeperFailover()
 
@@ -141,9 +148,9 @@ async def kill_leaders(
         await observer.until_owned_by(session_id)
         seen.sessions.append(session_id)
         observer.absences.clear()  # it was not there before the first process
-        for number in range(1, kills + 1):
+        for number in range(1, times + 1):
             leader = await _leader(host)
-            await leader.kill()
+            await (leader.terminate() if orderly else leader.kill())
             session_id = await host.workers[0].call("session_id", channel=CHANNEL)
             seen.sessions.append(session_id)
             await observer.until_owned_by(session_id)
@@ -170,11 +177,11 @@ async def _until_expired(server: ZooKeeperServer, expected: set[int]) -> None:
 
 
 async def main(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as directory, zookeeper_server(Path(directory)) as server:
+    with tempfile.TemporaryDirectory() as directory, running_zookeeper(Path(directory)) as server:
         for resume in (True, False):
             with tempfile.TemporaryDirectory() as workers:
                 async with Host(Path(workers), free_port(), backend=options.backend) as host:
-                    seen = await kill_leaders(host, server, kills=options.kills, resume=resume)
+                    seen = await end_leaders(host, server, times=options.kills, resume=resume)
             sys.stdout.write(_report(seen, resume=resume))
 
 

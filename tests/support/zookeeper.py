@@ -2,17 +2,15 @@
 
 ::
 
-    with zookeeper_server(directory) as server:
+    with running_zookeeper(directory) as server:
         client = ZooKeeperClient(server.hosts)
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,31 +20,13 @@ from typing import Final
 
 import pytest
 
+import zookeeper_server
 from support.ports import free_port
 from support.times import scaled
 
-_JARS: Final = Path("/usr/share/java")
 _START_LIMIT: Final = scaled(60)
 _ANSWER_LIMIT: Final = scaled(5)
 _POLL: Final = 0.05
-
-_CONFIGURATION: Final = """\
-tickTime=200
-maxSessionTimeout=60000
-dataDir={directory}/data
-clientPort={port}
-clientPortAddress=127.0.0.1
-maxClientCnxns=0
-admin.enableServer=false
-4lw.commands.whitelist=*
-"""
-
-_LOGGING: Final = """\
-log4j.rootLogger=INFO, CONSOLE
-log4j.appender.CONSOLE=org.apache.log4j.ConsoleAppender
-log4j.appender.CONSOLE.layout=org.apache.log4j.PatternLayout
-log4j.appender.CONSOLE.layout.ConversionPattern=%d{ISO8601} %-5p %C{1} %m%n
-"""
 
 
 class ZooKeeperServer:
@@ -66,9 +46,7 @@ class ZooKeeperServer:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
-        configuration = _CONFIGURATION.format(directory=directory, port=self.port)
-        (directory / "zoo.cfg").write_text(configuration)
-        (directory / "log4j.properties").write_text(_LOGGING)
+        self._command = zookeeper_server.configure(directory, self.port)
 
     @property
     def hosts(self) -> str:
@@ -80,22 +58,10 @@ class ZooKeeperServer:
 
     def start(self) -> None:
         """Start it, with the data that is there, and wait until it serves."""
-        classes = [
-            self._directory,  # its configuration of the log
-            *(_JARS / f"{name}.jar" for name in ("zookeeper", "slf4j-log4j12", "log4j-1.2")),
-        ]
-        command = [
-            *("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
-            # What the kernel has is safe from a kill: no need to wait for the disk.
-            "-Dzookeeper.forceSync=no",
-            *("-cp", ":".join(map(str, classes))),
-            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-            str(self._directory / "zoo.cfg"),
-        ]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_LIMIT
-        while "Mode: standalone" not in self._ask_if_up("srvr"):
+        while not zookeeper_server.serves(self.port, scaled(0.5)):
             assert self._process.poll() is None, f"ZooKeeper ended:\n{self.log_tail()}"
             assert time.monotonic() < deadline, f"ZooKeeper does not serve:\n{self.log_tail()}"
             _pause()
@@ -137,16 +103,9 @@ class ZooKeeperServer:
         if self._process is None or self._process.poll() is not None:
             self.start()
 
-    def ask(self, word: str, limit: float = _ANSWER_LIMIT) -> str:
-        """Send a four-letter word, and return the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=limit) as sock:
-            sock.sendall(word.encode())
-            answer = b"".join(iter(lambda: sock.recv(65536), b""))
-        return answer.decode()
-
     def sessions(self) -> set[int]:
         """Return the ids of all sessions that have a connection."""
-        return {int(found, 16) for found in re.findall(r"sid=0x([0-9a-f]+)", self.ask("cons"))}
+        return zookeeper_server.sessions(self.port, _ANSWER_LIMIT)
 
     def wait_for_end_of(self, session_id: int) -> None:
         """Wait until a session has no connection: the server closes it after its answer."""
@@ -158,12 +117,6 @@ class ZooKeeperServer:
     def log_tail(self) -> str:
         """Return the end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-200:])
-
-    def _ask_if_up(self, word: str) -> str:
-        try:
-            return self.ask(word, scaled(0.5))  # in its first moments it may never answer
-        except OSError:
-            return ""
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
@@ -179,25 +132,18 @@ class ZooKeeperServer:
             self._process = None
 
 
-@contextmanager
-def zookeeper_server(directory: Path) -> Iterator[ZooKeeperServer]:
-    """Have a server for the time of a block.
-
-    Where none is installed the test is skipped; in CI it fails.
-    """
-    missing = [
-        name
-        for name, there in (
-            ("java", shutil.which("java") is not None),
-            ("zookeeper", (_JARS / "zookeeper.jar").exists()),
-        )
-        if not there
-    ]
-    if missing:
-        text = f"no {' and no '.join(missing)} is installed: apt-get install zookeeper"
+def require_zookeeper() -> None:
+    """Skip the test where none is installed; in CI it fails."""
+    if what := zookeeper_server.missing():
         if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
+            pytest.fail(what)
+        pytest.skip(what)
+
+
+@contextmanager
+def running_zookeeper(directory: Path) -> Iterator[ZooKeeperServer]:
+    """Have a server for the time of a block, where one is installed."""
+    require_zookeeper()
     server = ZooKeeperServer(directory)
     try:
         server.start()

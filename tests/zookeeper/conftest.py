@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.zookeeper import ZooKeeperServer, zookeeper_server
+from support.zookeeper import ZooKeeperServer, running_zookeeper
 
 _numbers = itertools.count(1)
 
@@ -16,7 +16,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeperServer]:
     """One server for all tests: Java takes its time to start."""
-    with zookeeper_server(tmp_path_factory.mktemp("zookeeper")) as server:
+    with running_zookeeper(tmp_path_factory.mktemp("zookeeper")) as server:
         yield server
 
 
