@@ -8,6 +8,7 @@ have to be on ``PYTHONPATH``.
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import structlog
 
 from cluster_client import Client, cluster
 from support.ports import free_port
@@ -117,4 +119,5 @@ if __name__ == "__main__":
     parser.add_argument("--pause", type=float, default=0.5, help="seconds after each tenth")
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
     arguments = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     anyio.run(main, arguments, backend=arguments.backend)
