@@ -77,7 +77,8 @@ class Stream(Generic[ItemT_co]):
     - `ClientClosedError` if the client is closed;
     - what the generator raised.
 
-    A stream is to be read by one task at a time.
+    A stream is to be read by one task at a time. If that is cancelled while it waits for an item,
+    the stream ends, as a generator would.
 
     Args:
         method: Name of the method, for errors.
@@ -107,8 +108,10 @@ class Stream(Generic[ItemT_co]):
         self._reading = True
         try:
             item = await self._next()
-        except Exception:
-            self._ended = True
+        except BaseException:
+            # Cancelled, too, as a generator would be: a traceback may hold the last reference
+            # to the stream for long, and the leader should not wait for that.
+            self._end()
             raise
         finally:
             self._reading = False
@@ -133,9 +136,7 @@ class Stream(Generic[ItemT_co]):
 
     async def aclose(self) -> None:
         """Read no more; the leader closes the generator. May be repeated, and does not wait."""
-        self._ended = True
-        if self._source is not None:
-            self._source.close()
+        self._end()
         await anyio.lowlevel.checkpoint()
 
     async def __aenter__(self) -> Self:
@@ -147,6 +148,9 @@ class Stream(Generic[ItemT_co]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._ended = True
         if self._source is not None:
             self._source.close()
