@@ -69,8 +69,9 @@ class Campaign:
         options = self._spec.options
         begin = _clock.now()
         backoff = Backoff()
+        sighting = Sighting()
         while True:
-            sighting = Sighting()
+            before, sighting = sighting, Sighting()
             if options.is_leader is not False:
                 seat = race(options.port, options.name)
                 if seat is not None:
@@ -86,6 +87,8 @@ class Campaign:
                     f"{options.name!r} has is_leader=True and another process, or another client "
                     f"of this one, leads there",
                 )
+            if sighting.cut_short:
+                sighting = before  # what was met when there was time
             self._tell(sighting.reason)
             await backoff.pause(most=deadline.remaining)
             if deadline.passed:

@@ -67,11 +67,13 @@ class Sighting:
         reason: How the attempt ended, in words.
         pid: Process that holds the port, if it told.
         channels: What it serves, if it told.
+        cut_short: Whether there was no time to see anything.
     """
 
     reason: str = "nothing listens on the port"
     pid: int | None = None
     channels: tuple[str, ...] = field(default=())
+    cut_short: bool = False
 
 
 async def join(
@@ -116,11 +118,12 @@ async def join(
     with anyio.move_on_after(limit) as scope:
         transport = await _backend.connect(port)
     if transport is None:
-        sighting.reason = (
-            f"the process on the port accepted no connection within {limit:.3g} s"
-            if scope.cancelled_caught
-            else "nothing listens on the port"
-        )
+        if not scope.cancelled_caught:
+            sighting.reason = "nothing listens on the port"
+        elif limit < connect_timeout:
+            sighting.cut_short = True
+        else:
+            sighting.reason = f"the process on the port accepted no connection within {limit:g} s"
         return None
     result: Joined | StartFailed | None = None
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+from anyio.lowlevel import checkpoint
 
 from cluster_client import _exceptions
 from cluster_client._calls import Arguments, CallExecutor, CallRequest, Outcome, unpack_arguments
@@ -62,6 +63,8 @@ class LocalSession:
     async def call(self, request: CallRequest, unsent_until: Deadline) -> Any:
         """See `Session.call`; nothing is ever unsent here, as there is no link."""
         del unsent_until
+        # A method that never waits must not keep the event loop from everybody else.
+        await checkpoint()
         arguments = self._arguments(request)
         deadline = Deadline.after(request.timeout)
         outcome = await self._calls.execute(
