@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
@@ -68,13 +67,13 @@ class Stream(Generic[ItemT_co]):
     Nothing is asked of the leader before the first item is. It sends as much as is read, and
     at most 64 items or 1 MiB ahead. The leader closes the generator when the stream is closed:
     at the end of ``async with``, by `aclose`, or when the last reference to it has gone, which
-    in CPython is at once after a ``break`` of an ``async for`` over ``client.history(...)``.
+    in CPython is right after a ``break`` of an ``async for`` over ``client.history(...)``.
 
     Only the first item has a limit, ``response_timeout``. Until it has come a stream is like any
     call, and raises what `Client` tells; afterwards iterating raises
 
-    - `StreamInterruptedError` if the leader is lost: a stream is never resumed;
-    - `ClientClosedError` if the client is closed;
+    - `StreamInterruptedError` if the leader is lost, or the client is closed: a stream is never
+      resumed;
     - what the generator raised.
 
     A stream is to be read by one task at a time. If that is cancelled while it waits for an item,
@@ -108,6 +107,7 @@ class Stream(Generic[ItemT_co]):
         self._reading = True
         try:
             item = await self._next()
+            value: Any = None if item is None else item.decode()
         except BaseException:
             # Cancelled, too, as a generator would be: a traceback may hold the last reference
             # to the stream for long, and the leader should not wait for that.
@@ -119,15 +119,16 @@ class Stream(Generic[ItemT_co]):
             self._ended = True
             raise StopAsyncIteration
         self._received += 1
-        value: Any = item.decode()
         return value  # type: ignore[no-any-return]
 
     async def _next(self) -> EncodedValue | None:
         if self._source is None:
             first, self._epoch = await self._begin()
-            self._source = first.source
-            self._loop_thread = threading.get_ident()
             self._wake = _backend.event_loop_waker()
+            self._source = first.source
+            if self._ended:  # closed meanwhile, by another task
+                self._source.close()
+                return None
             return first.item
         try:
             return await self._source.next()
@@ -157,9 +158,6 @@ class Stream(Generic[ItemT_co]):
 
     def __del__(self) -> None:
         source = getattr(self, "_source", None)
-        if source is None:
-            return
-        if threading.get_ident() == self._loop_thread:
-            source.close()
-        else:  # by the garbage collector, which runs in any thread
+        if source is not None and not self._ended:
+            # Not here: the garbage collector comes in any thread, and amid anything.
             self._wake(source.close)
