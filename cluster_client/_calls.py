@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from cluster_client import _backend, _exceptions
 from cluster_client._clock import Deadline
@@ -272,6 +273,8 @@ class CallExecutor:
             with _backend.stray_cancellations_as_errors():
                 async for item in items:
                     data = encode(call.codec, item, f"item of {call.target!r}")
+                    # Had the first one come too late, nobody would be told that no more follow.
+                    await anyio.lowlevel.checkpoint_if_cancelled()
                     call.scope.deadline = math.inf  # it was for the first one
                     await sink.put(data)
         return b""
