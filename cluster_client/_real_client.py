@@ -130,7 +130,8 @@ class RealClient:
     ) -> AsyncGenerator[AsyncIterator[Any]]:
         """Call a method and iterate over what it returns; close that at the end.
 
-        An asynchronous iterator runs in the event loop, any other one in a worker thread.
+        An asynchronous iterator runs in the event loop, any other one, and what makes it, in a
+        worker thread.
 
         Raises:
             TypeError: If nothing comes back that can be iterated over.
@@ -145,22 +146,28 @@ class RealClient:
         else:
             result = await self.invoke(target, args, kwargs)
         iterator = self._iterator(target, result)
+        error: BaseException | None = None
         # Entered before any cancel scope of the generator's own, as they have to end in turn.
         with anyio.CancelScope() as scope:
             try:
                 yield iterator
+            except BaseException as exc:
+                error = exc
+                raise
             finally:
                 scope.shield = True
                 scope.deadline = anyio.current_time() + _CLOSE_LIMIT
                 await self._close_iterator(target, iterator)
         if scope.cancelled_caught:
             self._log.warning("stream_close_timed_out", method=target, limit=_CLOSE_LIMIT)
+            if error is not None:  # else a stream that was cut off would look like a whole one
+                raise error
 
     def _iterator(self, target: str, result: object) -> AsyncIterator[Any]:
         if isinstance(result, AsyncIterable):
             return aiter(result)
         if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
-            return ThreadIterator(iter(result), self._open_threads())
+            return ThreadIterator(result, self._open_threads())
         raise TypeError(
             f"{self._cls.__qualname__}.{target} is streamed, but it returned "
             f"{type(result).__name__}, which is no iterator"

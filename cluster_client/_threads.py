@@ -11,7 +11,7 @@ import itertools
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import anyio
@@ -129,18 +129,19 @@ class WorkerThreads:
 
 
 class ThreadIterator:
-    """Iterates over an ordinary iterator in worker threads, several items at a turn.
+    """Iterates over an ordinary iterable in worker threads, several items at a turn.
 
     A turn costs as much as dozens of small items. It ends early when items are
     slow to come, so that the first one need not wait for the others.
 
     Args:
-        iterator: Anything with ``__next__``.
-        threads: Where it is called.
+        iterable: Anything with ``__iter__``.
+        threads: Where that is called, and ``__next__``.
     """
 
-    def __init__(self, iterator: Iterator[Any], threads: WorkerThreads) -> None:
-        self._iterator = iterator
+    def __init__(self, iterable: Iterable[Any], threads: WorkerThreads) -> None:
+        self._iterable = iterable
+        self._iterator = iterable if isinstance(iterable, Iterator) else None
         self._threads = threads
         self._items: deque[Any] = deque()
         self._error: BaseException | None = None
@@ -173,6 +174,8 @@ class ThreadIterator:
                 if self._ended:
                     return
                 try:
+                    if self._iterator is None:
+                        self._iterator = iter(self._iterable)
                     self._items.append(next(self._iterator))
                 except StopIteration:
                     self._ended = True
