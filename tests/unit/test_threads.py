@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
+import math
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from cluster_client._threads import WorkerThreads
+from cluster_client import _clock
+from cluster_client._threads import _ITEMS_PER_TURN, ThreadIterator, WorkerThreads
 from support.times import LIMIT
 
 
@@ -180,3 +183,215 @@ async def test_a_thread_does_not_keep_the_last_result() -> None:
         del result
         await threads.run(len, "abc")  # by now the thread has let go of the former one
         assert alive() is None
+
+
+# ---------------------------------------------------------------- iterators
+
+
+@pytest.fixture
+def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No item takes any time, however slow the machine is."""
+    monkeypatch.setattr(_clock, "now", lambda: 0.0)
+
+
+@pytest.fixture
+def slow_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every item takes longer than a turn."""
+    seconds = itertools.count()
+    monkeypatch.setattr(_clock, "now", lambda: float(next(seconds)))
+
+
+class Numbers:
+    """Counts, and keeps account of it."""
+
+    def __init__(self, count: float = math.inf) -> None:
+        self.made = 0
+        self.idents: set[int] = set()
+        self.closed = 0
+        self._count = count
+
+    def __iter__(self) -> Iterator[int]:
+        self._note()
+        try:
+            while self.made < self._count:
+                self._note()
+                self.made += 1
+                yield self.made
+        finally:
+            self._note()
+            self.closed += 1
+
+    def _note(self) -> None:
+        self.idents.add(threading.get_ident())
+
+
+async def test_an_iterators_items_come_in_order_and_then_its_end() -> None:
+    async with workers() as threads:
+        assert [item async for item in ThreadIterator(range(100), threads)] == list(range(100))
+        assert [item async for item in ThreadIterator([], threads)] == []
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_quick_items_are_made_several_at_a_turn() -> None:
+    numbers = Numbers()
+    async with workers() as threads:
+        items = ThreadIterator(numbers, threads)
+        assert await anext(items) == 1
+        assert numbers.made == _ITEMS_PER_TURN
+        assert [await anext(items) for _ in range(_ITEMS_PER_TURN - 1)][-1] == _ITEMS_PER_TURN
+        assert numbers.made == _ITEMS_PER_TURN
+        await anext(items)
+        assert numbers.made == 2 * _ITEMS_PER_TURN
+
+
+@pytest.mark.usefixtures("slow_items")
+async def test_a_slow_item_does_not_wait_for_others() -> None:
+    numbers = Numbers()
+    async with workers() as threads:
+        items = ThreadIterator(numbers, threads)
+        for number in range(1, 4):
+            assert await anext(items) == number
+            assert numbers.made == number
+
+
+async def test_an_iterator_is_made_asked_and_closed_in_the_worker_thread() -> None:
+    numbers = Numbers()
+    async with workers() as threads:
+        ident = await threads.run(threading.get_ident)
+        items = ThreadIterator(numbers, threads)
+        for _ in range(100):
+            await anext(items)
+        await items.aclose()
+        assert (numbers.idents, numbers.closed) == ({ident}, 1)
+
+
+class Interrupting(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [KeyError("no more"), Interrupting("no more")])
+@pytest.mark.usefixtures("still_clock")
+async def test_an_iterators_error_comes_behind_the_items_before_it(error: BaseException) -> None:
+    def fail() -> Iterator[int]:
+        yield from range(5)
+        raise error
+
+    async with workers() as threads:
+        items = ThreadIterator(fail(), threads)
+        assert [await anext(items) for _ in range(5)] == list(range(5))
+        with pytest.raises(type(error), match="no more"):
+            await anext(items)
+        with pytest.raises(StopAsyncIteration):
+            await anext(items)
+        assert await threads.run(len, "abc") == 3  # the thread lives on
+
+
+async def test_an_iterable_that_cannot_be_iterated_over_fails_with_the_first_item() -> None:
+    class Broken:
+        def __iter__(self) -> Iterator[int]:
+            raise KeyError("no rows")
+
+    async with workers() as threads:
+        items = ThreadIterator(Broken(), threads)
+        with pytest.raises(KeyError, match="no rows"):
+            await anext(items)
+        await items.aclose()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_closing_an_iterator_waits_for_the_item_that_is_being_made(count: int) -> None:
+    events: list[str] = []
+    gate = Gate()
+
+    def rows() -> Iterator[int]:
+        try:
+            gate()
+            events.append("made")
+            yield 1
+        finally:
+            events.append("closed")
+
+    async with workers(count) as threads, anyio.create_task_group() as tasks:
+        items = ThreadIterator(rows(), threads)
+        async with anyio.create_task_group() as reading:
+            reading.start_soon(anext, items)
+            await gate.wait_until_entered()
+            reading.cancel_scope.cancel()
+        tasks.start_soon(items.aclose)
+        await wait_all_tasks_blocked()
+        assert events == []
+        gate.released.set()
+    assert events == ["made", "closed"]
+
+
+@pytest.mark.usefixtures("still_clock")
+async def test_a_closed_iterator_makes_no_more_items() -> None:
+    numbers = Numbers()
+    gate = Gate()
+
+    def rows() -> Iterator[int]:
+        gate()
+        yield from numbers
+
+    async with workers() as threads, anyio.create_task_group() as tasks:
+        items = ThreadIterator(rows(), threads)
+        async with anyio.create_task_group() as reading:
+            reading.start_soon(anext, items)
+            await gate.wait_until_entered()
+            reading.cancel_scope.cancel()
+        tasks.start_soon(items.aclose)
+        await wait_all_tasks_blocked()
+        gate.released.set()
+    assert numbers.made == 1
+    assert numbers.closed == 1
+
+
+async def test_an_iterator_is_closed_even_if_nobody_waits_for_it() -> None:
+    numbers = Numbers()
+    gate = Gate()
+    async with workers() as threads, anyio.create_task_group() as tasks:
+        items = ThreadIterator(numbers, threads)
+        await anext(items)
+        tasks.start_soon(threads.run, gate)
+        await gate.wait_until_entered()
+        with anyio.move_on_after(0):
+            await items.aclose()
+        gate.released.set()
+        await threads.run(len, "abc")
+        assert numbers.closed == 1
+
+
+async def test_an_iterator_that_was_never_asked_is_closed_and_an_iterable_is_not() -> None:
+    class Cursor:
+        closed = False
+
+        def __iter__(self) -> Self:
+            return self
+
+        def __next__(self) -> int:
+            return 1
+
+        def close(self) -> None:
+            self.closed = True
+
+    class Table:
+        closed = False
+
+        def __iter__(self) -> Iterator[int]:
+            return iter([1])
+
+        def close(self) -> None:
+            self.closed = True
+
+    cursor, table = Cursor(), Table()
+    async with workers() as threads:
+        await ThreadIterator(cursor, threads).aclose()
+        await ThreadIterator(table, threads).aclose()
+    assert (cursor.closed, table.closed) == (True, False)
+
+
+async def test_an_iterator_without_a_close_need_not_have_one() -> None:
+    async with workers() as threads:
+        items = ThreadIterator(iter([1, 2]), threads)
+        assert await anext(items) == 1
+        await items.aclose()
