@@ -273,8 +273,9 @@ class CallExecutor:
             with _backend.stray_cancellations_as_errors():
                 async for item in items:
                     data = encode(call.codec, item, f"item of {call.target!r}")
-                    # Had the first one come too late, nobody would be told that no more follow.
-                    await anyio.lowlevel.checkpoint_if_cancelled()
+                    if call.scope.cancel_called:
+                        # If the first one is too late, nobody is told that no more follow.
+                        await anyio.lowlevel.checkpoint_if_cancelled()
                     call.scope.deadline = math.inf  # it was for the first one
                     await sink.put(data)
         return b""

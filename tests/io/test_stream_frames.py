@@ -95,6 +95,12 @@ class Rows:
         finally:
             self.closed.set()
 
+    async def within_a_limit(self) -> AsyncIterator[int]:
+        """Yield where a limit of its own has passed already."""
+        with anyio.move_on_after(0):
+            yield 0
+        yield 1
+
     async def echo(self, value: Any) -> Any:
         return value
 
@@ -311,6 +317,13 @@ async def test_a_first_item_that_comes_after_its_time_is_not_sent() -> None:
         await serves.rows.closed.wait()
         await serves.expect_nothing()
         await serves.expect_nothing_left()
+
+
+async def test_a_generators_own_limit_is_not_taken_for_the_calls() -> None:
+    async with serving() as serves:
+        stream = serves.open_stream("within_a_limit")
+        await serves.expect_items(stream, [0, 1])
+        await serves.expect_end(stream)
 
 
 async def test_a_deadline_is_for_the_first_item_only() -> None:
