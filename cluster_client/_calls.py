@@ -18,7 +18,7 @@ from cluster_client._clock import Deadline
 from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method
 from cluster_client._encoding import encode
-from cluster_client._real_client import RealClient
+from cluster_client._real_client import Items, RealClient
 from cluster_client._streams import ItemSink
 from cluster_client.errors import LinkClosedError, RefusedError
 from cluster_protocol import (
@@ -277,8 +277,17 @@ class CallExecutor:
                         # If the first one is too late, nobody is told that no more follow.
                         await anyio.lowlevel.checkpoint_if_cancelled()
                     call.scope.deadline = math.inf  # it was for the first one
-                    await sink.put(data)
+                    await self._put(data, call, sink, items)
         return b""
+
+    async def _put(self, data: bytes, call: _Call, sink: ItemSink, items: Items) -> None:
+        while True:
+            try:
+                return await sink.put(data)
+            except anyio.get_cancelled_exc_class() as exc:
+                if call.scope.cancel_called:
+                    raise
+                await items.throw(exc)
 
     async def _attempt(self, run: Coroutine[Any, Any, bytes], codec: Codec) -> Outcome:
         """Run code of the real client, and make an outcome of whatever comes."""

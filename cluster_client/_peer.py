@@ -278,6 +278,6 @@ class _LinkSink:
         self._window = window
 
     async def put(self, data: bytes) -> None:
-        await self._window.take(cost_of(len(data)))
         await self._link.wait_writable()
+        await self._window.take(cost_of(len(data)))
         self._link.post(self._head, data)

@@ -12,7 +12,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio
 
@@ -24,6 +24,8 @@ from cluster_client.leadership import Leadership
 
 _CLOSE_LIMIT: Final = 10.0
 """Seconds for the real client's close: a leader that hangs there would keep the port."""
+
+_NOTHING: Final = object()
 
 
 class RealClient:
@@ -127,7 +129,7 @@ class RealClient:
     @asynccontextmanager
     async def iterate(
         self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> AsyncGenerator[AsyncIterator[Any]]:
+    ) -> AsyncGenerator[Items]:
         """Call a method and iterate over what it returns; close that at the end.
 
         An asynchronous iterator runs in the event loop, any other one, and what makes it, in a
@@ -150,18 +152,22 @@ class RealClient:
         # Entered before any cancel scope of the generator's own, as they have to end in turn.
         with anyio.CancelScope() as scope:
             try:
-                yield iterator
+                yield Items(iterator)
             except BaseException as exc:
                 error = exc
                 raise
             finally:
                 scope.shield = True
                 scope.deadline = anyio.current_time() + _CLOSE_LIMIT
-                await self._close_iterator(target, iterator)
-        if scope.cancelled_caught:
-            self._log.warning("stream_close_timed_out", method=target, limit=_CLOSE_LIMIT)
-            if error is not None:  # else a stream that was cut off would look like a whole one
-                raise error
+                try:
+                    await self._close_iterator(target, iterator)
+                finally:
+                    if scope.cancel_called:
+                        self._log.warning(
+                            "stream_close_timed_out", method=target, limit=_CLOSE_LIMIT
+                        )
+        if error is not None:  # else a stream that was cut off would look like a whole one
+            raise error
 
     def _iterator(self, target: str, result: object) -> AsyncIterator[Any]:
         if isinstance(result, AsyncIterable):
@@ -180,6 +186,11 @@ class RealClient:
         try:
             with _backend.stray_cancellations_as_errors():
                 await close()
+        except BaseExceptionGroup as exc:
+            # A task group around a yield makes this of the close, even of one in order.
+            _, rest = exc.split(GeneratorExit)
+            if rest is not None:
+                self._log.warning("stream_close_failed", method=target, error=describe(exc))
         except Exception as exc:
             self._log.warning("stream_close_failed", method=target, error=describe(exc))
 
@@ -304,6 +315,50 @@ class RealClient:
         if self._threads is None:  # none for real clients that never need one
             self._threads = WorkerThreads(self._thread_count, self._cls.__name__)
         return self._threads
+
+
+class Items:
+    """Iterates over what a method has returned.
+
+    Args:
+        iterator: Made of that.
+    """
+
+    def __init__(self, iterator: AsyncIterator[Any]) -> None:
+        self._iterator = iterator
+        self._ahead: Any = _NOTHING
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._ahead is not _NOTHING:
+            item, self._ahead = self._ahead, _NOTHING
+            return item
+        if self._ended:
+            raise StopAsyncIteration
+        return await anext(self._iterator)
+
+    async def throw(self, cancellation: BaseException) -> None:
+        """Hand over a cancellation that came between two items, and not from outside.
+
+        A generator may have a limit or a task group open around its ``yield``. When that strikes,
+        it is whoever waits for the next item to be asked for that is cancelled; but the
+        cancellation is the generator's to catch. Then its next item, or its end, comes as ever.
+
+        Raises:
+            BaseException: The cancellation, if it was not the generator's; what that makes of it.
+        """
+        generator = self._iterator
+        if self._ended or not isinstance(generator, AsyncGenerator):
+            raise cancellation
+        if self._ahead is not _NOTHING:
+            raise RuntimeError("a generator must not go on to yield inside a cancelled scope")
+        try:
+            self._ahead = await generator.athrow(cancellation)
+        except StopAsyncIteration:
+            self._ended = True
 
 
 def is_purely_synchronous(cls: type[Any]) -> bool:

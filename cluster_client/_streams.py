@@ -61,7 +61,11 @@ class ItemSink(Protocol):
     """Takes the items of a stream on the leader."""
 
     async def put(self, data: bytes) -> None:
-        """Send an item, waiting while the reader has no room."""
+        """Send an item, waiting while the reader has no room.
+
+        Cancellation:
+            Safe: it is not sent, and costs nothing.
+        """
         ...
 
 

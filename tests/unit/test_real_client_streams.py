@@ -262,7 +262,7 @@ async def test_two_generators_of_one_thread_take_turns() -> None:
 # ---------------------------------------------------------------- its close
 
 
-@pytest.mark.parametrize("target", ["asynchronous", "generator_behind_a_function"])
+@pytest.mark.parametrize("target", ["asynchronous", "generator_behind_a_function", "with_tasks"])
 async def test_a_generator_that_is_left_early_is_closed_before_anything_else(target: str) -> None:
     async with opened() as (real, rows):
         async with real.iterate(target, (), {}) as items:
@@ -349,7 +349,7 @@ async def test_a_close_that_hangs_does_not_hide_why_it_came_to_that() -> None:
             await fail()
 
 
-@pytest.mark.parametrize("target", ["fail_in_close", "go_on_when_closed"])
+@pytest.mark.parametrize("target", ["with_tasks", "fail_in_close", "go_on_when_closed"])
 async def test_a_close_that_fails_does_not_hide_it_either(target: str) -> None:
     async def fail() -> None:
         async with real.iterate(target, (), {}) as items:
@@ -359,6 +359,33 @@ async def test_a_close_that_fails_does_not_hide_it_either(target: str) -> None:
     async with opened() as (real, _):
         with pytest.raises(KeyError, match="of the reader"):
             await fail()
+
+
+async def test_a_generator_with_a_task_group_is_closed_without_a_complaint() -> None:
+    log = LogRecorder()
+    async with opened(log=log) as (real, _):
+        async with real.iterate("with_tasks", (), {}) as items:
+            await anext(items)
+    assert log.entries == []
+
+
+async def test_a_task_that_fails_in_a_generators_close_is_logged() -> None:
+    class Failing:
+        async def rows(self) -> AsyncIterator[int]:
+            async with anyio.create_task_group() as tasks:
+                try:
+                    yield 0
+                finally:
+                    tasks.start_soon(self.fail)
+
+        async def fail(self) -> None:
+            raise KeyError("in a task")
+
+    log = LogRecorder()
+    async with opened(Failing, log=log) as (real, _):
+        async with real.iterate("rows", (), {}) as items:
+            await anext(items)
+    assert len(log.of("stream_close_failed")) == 1
 
 
 @pytest.mark.usefixtures("short_close")
@@ -378,6 +405,7 @@ async def test_a_close_that_hangs_does_not_hide_a_cancellation() -> None:
 async def test_a_thread_that_hangs_holds_the_close_up_only_so_long() -> None:
     released = threading.Event()
     entered = threading.Event()
+    log = LogRecorder()
 
     class Hanging:
         def rows(self) -> Iterator[int]:
@@ -385,11 +413,12 @@ async def test_a_thread_that_hangs_holds_the_close_up_only_so_long() -> None:
             released.wait(LIMIT)
             yield 1
 
-    async with opened(Hanging) as (real, _):
+    async with opened(Hanging, log=log) as (real, _):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(collect, real, "rows")
             await anyio.to_thread.run_sync(entered.wait, LIMIT)
             tasks.cancel_scope.cancel()
+        assert len(log.of("stream_close_timed_out")) == 1
         released.set()
 
 
