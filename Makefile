@@ -13,12 +13,13 @@ ZOOKEEPER_JAR := /usr/share/java/zookeeper.jar
 COVERAGE_ENV = COVERAGE_FILE="$(CURDIR)/.coverage" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv install test lint types check clean zookeeper
+.PHONY: help demo venv install test test-interop lint types check clean zookeeper node
 
 help:
 	@echo "make demo     four processes share one database client, and survive their leader's death;"
 	@echo "              ARGS='--port 7800 --backend trio' goes to it"
 	@echo "make test     the whole suite, with coverage; ARGS='-k name' goes to pytest"
+	@echo "make test-interop  the tests with Node processes only, without coverage"
 	@echo "make lint     ruff"
 	@echo "make types    mypy and pyright"
 	@echo "make check    lint, types and test"
@@ -31,11 +32,26 @@ demo: $(VENV)/.demo
 venv: $(BIN)/python
 install: $(VENV)/.dev
 
-test: $(VENV)/.dev zookeeper
+test: $(VENV)/.dev zookeeper node
 	@rm -f .coverage .coverage.*
 	@$(COVERAGE_ENV) $(BIN)/python -W error -m coverage run -m $(PYTEST) $(ARGS)
 	@$(COVERAGE_ENV) $(BIN)/python -m coverage combine --quiet
 	@$(COVERAGE_ENV) $(BIN)/python -m coverage report
+
+test-interop: $(VENV)/.dev node
+	@$(BIN)/python -W error -m $(PYTEST) tests/interop $(ARGS)
+
+# Debian's packages; the tests install the original of the library by themselves, with npm.
+node:
+	@if command -v node >/dev/null && command -v npm >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+		echo "installing Node, for the tests"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null || \
+			echo "Node could not be installed" >&2; \
+	else \
+		echo "tests with Node need node and npm" >&2; \
+	fi
 
 # Debian's package, with the Java that it needs; without it the tests of contrib/zookeeper are skipped.
 zookeeper:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from cluster_client._calls import CallRequest
 from cluster_client._clock import Deadline
 from cluster_client._delegate_options import INVOKE_ONEWAY
 from cluster_client._delegates import Method
+from cluster_client._dialects import CallRequest
 from cluster_client._membership import Membership
 from cluster_client._session import ClientSpec, Session
-from cluster_client.errors import LeaderUnavailableError, LinkClosedError, OutcomeUnknownError
+from cluster_client.errors import (
+    ClientClosedError,
+    LeaderUnavailableError,
+    LinkClosedError,
+    OutcomeUnknownError,
+)
 from cluster_client.streams import FirstItem, Stream
 
 ResultT = TypeVar("ResultT")
@@ -72,7 +77,14 @@ class Calling:
             )
             return first, session.epoch
 
-        return Stream(method.name, begin)
+        return Stream(method.name, begin, self._check_stream)
+
+    def _check_stream(self, method: str, received: int) -> None:
+        if self._membership.is_closing:
+            name = self._spec.options.name
+            raise ClientClosedError(
+                f"client {name!r} was closed after {received} items of {method!r}"
+            )
 
     def _request(
         self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]

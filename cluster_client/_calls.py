@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Coroutine
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -17,56 +17,12 @@ from cluster_client import _backend, _exceptions
 from cluster_client._clock import Deadline
 from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method
+from cluster_client._dialects import Arguments, Dialect
 from cluster_client._encoding import encode
 from cluster_client._real_client import Items, RealClient
 from cluster_client._streams import ItemSink
 from cluster_client.errors import LinkClosedError, RefusedError
-from cluster_protocol import (
-    Invoke,
-    RemoteProtocolError,
-    split_arguments,
-    unpack_call,
-)
 from cluster_protocol.codecs import Codec
-
-_CALL_PARTS: Final = 2
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-class CallRequest:
-    """A call on its way to whoever leads.
-
-    Encoded once per codec, however often it is sent again.
-
-    Args:
-        method: What to call.
-        args: Positional arguments, as `Method.bind` gave them.
-        kwargs: Keyword-only arguments.
-        timeout: For the answer, in seconds.
-    """
-
-    __slots__ = ("_encoded", "args", "kwargs", "method", "timeout")
-
-    def __init__(
-        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
-    ) -> None:
-        self.method = method
-        self.args = args
-        self.kwargs = kwargs
-        self.timeout = timeout
-        self._encoded: tuple[str, bytes] | None = None
-
-    def encode(self, codec: Codec) -> bytes:
-        """Return the codec's bytes of ``[positional, keyword]`` (SPEC 6.2).
-
-        Raises:
-            EncodeError: If an argument cannot be encoded; names the method and the path.
-        """
-        if self._encoded is None or self._encoded[0] != codec.name:
-            data = encode(codec, [self.args, self.kwargs], f"arguments of {self.method.name!r}")
-            self._encoded = (codec.name, data)
-        return self._encoded[1]
 
 
 class Outcome(NamedTuple):
@@ -100,33 +56,6 @@ class Outcome(NamedTuple):
             raise _exceptions.from_failure(_exceptions.Failure.from_value(codec.decode(self.data)))
 
 
-def read_arguments(message: Invoke, application: bytes, codec: Codec) -> tuple[Arguments, Deadline]:
-    """Read the application object of an invocation, in either form (SPEC 3.2, 6.2).
-
-    Raises:
-        RemoteProtocolError: If it is not what the message announces.
-    """
-    if not message.packed:
-        encoded = split_arguments(application, message.argument_count)
-        return (tuple(map(codec.decode, encoded)), {}), Deadline.never()
-    deadline, data = unpack_call(application)
-    return unpack_arguments(codec.decode(data)), Deadline.from_microseconds(deadline)
-
-
-def unpack_arguments(value: object) -> Arguments:
-    """Check the decoded ``[positional, keyword]`` of a packed call.
-
-    Raises:
-        RemoteProtocolError: If it is something else.
-    """
-    if isinstance(value, list) and len(value) == _CALL_PARTS:
-        args, kwargs = value
-        whole = isinstance(args, list) and isinstance(kwargs, dict)
-        if whole and all(isinstance(name, str) for name in kwargs):
-            return tuple(args), kwargs
-    raise RemoteProtocolError("a packed call must hold a list and a mapping with string keys")
-
-
 class Provider(Protocol):
     """Has the real client, or will have one again."""
 
@@ -141,9 +70,9 @@ class Provider(Protocol):
 class _Call(NamedTuple):
     """A call that is to be executed; see `CallExecutor.execute`."""
 
-    target: str
+    name: str
     arguments: Arguments
-    codec: Codec
+    dialect: Dialect
     deadline: Deadline
     scope: anyio.CancelScope
     sink: ItemSink | None
@@ -190,10 +119,10 @@ class CallExecutor:
 
     async def execute(
         self,
-        target: str,
+        name: str,
         arguments: Arguments,
         *,
-        codec: Codec,
+        dialect: Dialect,
         deadline: Deadline,
         scope: anyio.CancelScope,
         sink: ItemSink | None = None,
@@ -201,16 +130,16 @@ class CallExecutor:
         """Run a method; ``None`` if its caller has given up or it was aborted.
 
         Args:
-            target: The real method's name.
+            name: The method's, on the wire.
             arguments: Its arguments, which are the method's to keep.
-            codec: For the result.
+            dialect: For the result, or the error.
             deadline: When the caller gives up; of a stream, on its first item. A call that comes
                 too late is not run.
             scope: From `admit`. It cancels the method; one in a thread goes on, and its result is
                 dropped.
             sink: Takes the items of a method that is streamed.
         """
-        call = _Call(target, arguments, codec, deadline, scope, sink)
+        call = _Call(name, arguments, dialect, deadline, scope, sink)
         try:
             return await self._execute(call)
         finally:
@@ -218,10 +147,11 @@ class CallExecutor:
 
     async def _execute(self, call: _Call) -> Outcome | None:
         if self.refusing:
-            return self._refused(call)
-        flaw = self._flaw(call.target, streamed=call.sink is not None)
-        if flaw is not None:
-            return self.failed(RefusedError(call.target, flaw), call.codec)
+            return self.refused(call.name, call.dialect)
+        method = self._table.by_wire_name.get(call.name)
+        flaw = self._flaw(method, streamed=call.sink is not None)
+        if method is None or flaw is not None:
+            return self.failed(RefusedError(call.name, flaw or ""), call.dialect)
         if call.deadline.passed or call.scope.cancel_called:
             return None
         call.scope.deadline = anyio.current_time() + call.deadline.remaining
@@ -229,21 +159,22 @@ class CallExecutor:
             try:
                 real = self._provider.current or await self._provider.wait()
             except LinkClosedError:
-                return self._refused(call)
+                return self.refused(call.name, call.dialect)
             except Exception as exc:  # another real client could not be started
-                return self.failed(exc, call.codec)
+                return self.failed(exc, call.dialect)
             run = (
-                self._run(real, call) if call.sink is None else self._stream(real, call, call.sink)
+                self._run(real, method.target, call)
+                if call.sink is None
+                else self._stream(real, method.target, call, call.sink)
             )
-            return await self._attempt(run, call.codec)
+            return await self._attempt(run, call.dialect)
         return None
 
-    def _flaw(self, target: str, *, streamed: bool) -> str | None:
+    def _flaw(self, method: Method | None, *, streamed: bool) -> str | None:
         """Say why a method cannot be called in this way."""
-        method = self._table.by_target.get(target)
         name = self._table.cls.__qualname__
         if method is None:
-            names = ", ".join(sorted(self._table.by_target)) or "nothing"
+            names = ", ".join(sorted(self._table.by_wire_name)) or "nothing"
             return f"{name} does not delegate it; it delegates {names}"
         if streamed and method.kind != STREAM:
             return f"{name} does not stream it in the leader's version"
@@ -264,15 +195,15 @@ class CallExecutor:
         for scope in list(self._running):
             scope.cancel()
 
-    async def _run(self, real: RealClient, call: _Call) -> bytes:
-        result = await real.invoke(call.target, *call.arguments)
-        return encode(call.codec, result, f"result of {call.target!r}")
+    async def _run(self, real: RealClient, target: str, call: _Call) -> bytes:
+        result = await real.invoke(target, *call.arguments)
+        return encode(call.dialect.codec, result, f"result of {call.name!r}")
 
-    async def _stream(self, real: RealClient, call: _Call, sink: ItemSink) -> bytes:
-        async with real.iterate(call.target, *call.arguments) as items:
+    async def _stream(self, real: RealClient, target: str, call: _Call, sink: ItemSink) -> bytes:
+        async with real.iterate(target, *call.arguments) as items:
             with _backend.stray_cancellations_as_errors():
                 async for item in items:
-                    data = encode(call.codec, item, f"item of {call.target!r}")
+                    data = encode(call.dialect.codec, item, f"item of {call.name!r}")
                     if call.scope.cancel_called:
                         # If the first one is too late, nobody is told that no more follow.
                         await anyio.lowlevel.checkpoint_if_cancelled()
@@ -289,7 +220,7 @@ class CallExecutor:
                     raise
                 await items.throw(exc)
 
-    async def _attempt(self, run: Coroutine[Any, Any, bytes], codec: Codec) -> Outcome:
+    async def _attempt(self, run: Coroutine[Any, Any, bytes], dialect: Dialect) -> Outcome:
         """Run code of the real client, and make an outcome of whatever comes."""
         try:
             return Outcome(True, await run)
@@ -297,12 +228,12 @@ class CallExecutor:
             raise
         # SystemExit of a method is its caller's affair, not the end of everybody's leader.
         except BaseException as exc:
-            return self.failed(exc, codec)
+            return self.failed(exc, dialect)
 
-    def _refused(self, call: _Call) -> Outcome:
-        error = RefusedError(call.target, "leadership ends")
-        return self.failed(error, call.codec, refused=True)
+    def refused(self, name: str, dialect: Dialect) -> Outcome:
+        """Return the outcome of a call that is not run, as leadership ends."""
+        return Outcome(False, dialect.failure(RefusedError(name, "leadership ends")), True)
 
-    def failed(self, exc: BaseException, codec: Codec, *, refused: bool = False) -> Outcome:
+    def failed(self, exc: BaseException, dialect: Dialect) -> Outcome:
         """Return the outcome of a call that raised *exc*."""
-        return Outcome(False, _exceptions.encode_failure(exc, codec), refused)
+        return Outcome(False, dialect.failure(exc))

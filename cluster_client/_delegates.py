@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -43,7 +44,8 @@ class Method:
 
     Attributes:
         name: On the client.
-        target: On the real client, and on the wire.
+        target: On the real client.
+        wire_name: On the wire.
         signature: Of the real method, without ``self``.
         doc: Its docstring.
     """
@@ -58,10 +60,14 @@ class Method:
         "response_timeout",
         "signature",
         "target",
+        "wire_name",
     )
 
-    def __init__(self, cls: type[Any], target: str, options: Delegate) -> None:
+    def __init__(
+        self, cls: type[Any], target: str, options: Delegate, *, camel_case: bool = False
+    ) -> None:
         self.target = target
+        self.wire_name = _camel_case(target) if camel_case else target
         self.name = options.name or target
         self.kind = _kind(getattr(cls, target), options.kind)
         self.idempotent = options.idempotent
@@ -96,11 +102,12 @@ class DelegateTable:
         auto_generate: Whether public coroutine methods and async generators are delegated
             unnamed.
         reserved: Names that the client has itself.
+        camel_case: Whether methods are in JavaScript's spelling on the wire.
 
     Attributes:
         by_name: Methods by their name on the client.
-        by_target: Methods that may be called from a follower, by their name on
-            the wire. No other method can be called.
+        by_target: Methods that may be called, by their name on the real client.
+        by_wire_name: The same by their name on the wire. No other method can be called.
         aliases: Other names that the user gave to methods of the client itself.
         close_target: The method that closes the real client, if the user named one.
         hands_over_state: Whether the class has ``snapshot`` and ``restore`` for its leader.
@@ -118,15 +125,18 @@ class DelegateTable:
         *,
         auto_generate: bool = True,
         reserved: Collection[str] = (),
+        camel_case: bool = False,
     ) -> None:
         if not inspect.isclass(cls):
             raise ConfigurationError(f"the real client must be a class, got {cls!r}")
         self.cls = cls
         self.by_name: dict[str, Method] = {}
         self.by_target: dict[str, Method] = {}
+        self.by_wire_name: dict[str, Method] = {}
         self.aliases: dict[str, str] = {}
         self.close_target: str | None = None
         self._parts: dict[str, Method] = {}
+        self._camel_case = camel_case
         chosen = {**_marked(cls), **explicit}
         for part in _ROLE_PARAMETERS:
             if part not in chosen and callable(getattr(cls, part, None)):
@@ -183,12 +193,12 @@ class DelegateTable:
                 f"{target!r} cannot be delegated: lifecycle and private methods belong to the "
                 f"process that owns the real client"
             )
-        method = Method(self.cls, target, options)
+        method = Method(self.cls, target, options, camel_case=self._camel_case)
         if method.kind in _ROLE_PARAMETERS:
             self._add_part(method, reserved)
             return
         self._claim_name(method, reserved)
-        self.by_target[target] = method
+        self._make_callable(method)
 
     def _add_close(self, target: str, options: Delegate, reserved: Collection[str]) -> None:
         if self.close_target is not None:
@@ -219,7 +229,17 @@ class DelegateTable:
             self._refuse_reserved(method.name, method.target, kind, reserved)
             self.aliases[method.name] = kind
         if kind in (PUBLISH, UNPUBLISH):
-            self.by_target[method.target] = method
+            self._make_callable(method)
+
+    def _make_callable(self, method: Method) -> None:
+        """Let the method be called over the wire."""
+        self.by_target[method.target] = method
+        other = self.by_wire_name.setdefault(method.wire_name, method)
+        if other is not method:
+            raise ConfigurationError(
+                f"{self.cls.__qualname__}: {other.target!r} and {method.target!r} are both "
+                f"{method.wire_name!r} on the wire, with camel_case=True; rename one of them"
+            )
 
     def _refuse_reserved(
         self, name: str, target: str, kind: str, reserved: Collection[str]
@@ -298,6 +318,11 @@ def _methods_to_delegate(cls: type[Any]) -> list[str]:
         if inspect.iscoroutinefunction(getattr(cls, name, None))
         or inspect.isasyncgenfunction(getattr(cls, name, None))
     ]
+
+
+def _camel_case(name: str) -> str:
+    """Return a name as JavaScript would spell it; one that is so already stays."""
+    return re.sub(r"(?<=[^_])_+([^_])", lambda found: found[1].upper(), name)
 
 
 def _kind(function: object, kind: str) -> str:

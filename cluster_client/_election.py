@@ -5,6 +5,8 @@ The other half of the race, taking the port, is `_backend.bind_and_listen`.
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,19 +39,25 @@ _REGISTRATION_ID: Final = 0x0A
 answer at once, instead of waiting for more in silence."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Joined:
     """The leader accepted us.
 
     Attributes:
         transport: Connected to the leader.
         decoder: Holds what it sent behind its answer.
-        agreement: What holds on the link.
+        agreement: What holds on the link; ``None`` if a Node process leads.
+        epoch: Names the leadership. Node has no names for them, so this link gets one.
     """
 
     transport: Transport
     decoder: FrameDecoder
-    agreement: Agreement
+    agreement: Agreement | None
+    epoch: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        agreement = self.agreement
+        self.epoch = f"node-{uuid.uuid4().hex}" if agreement is None else agreement.epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,8 @@ async def join(
     channel: str,
     *,
     offer: Offer,
-    codecs: dict[str, Codec],
+    codecs: Mapping[str, Codec],
+    node_codec: Codec,
     connect_timeout: float,
     silence_limit: float,
     deadline: Deadline,
@@ -94,6 +103,7 @@ async def join(
         channel: The client's name.
         offer: What we can do.
         codecs: Our codecs by name.
+        node_codec: What is spoken with a Node leader.
         connect_timeout: For the TCP connect, in seconds.
         silence_limit: How long a process that has said nothing at all may go on so.
             One of ours that must keep us waiting says so at once; a Node
@@ -133,6 +143,7 @@ async def join(
             channel,
             offer=offer,
             codecs=codecs,
+            node_codec=node_codec,
             silence_limit=silence_limit,
             deadline=deadline,
             sighting=sighting,
@@ -149,7 +160,8 @@ async def _register(
     channel: str,
     *,
     offer: Offer,
-    codecs: dict[str, Codec],
+    codecs: Mapping[str, Codec],
+    node_codec: Codec,
     silence_limit: float,
     deadline: Deadline,
     sighting: Sighting,
@@ -173,7 +185,8 @@ async def _register(
                 while frame is not None:
                     answer = decode_message(frame.connection, is_response=frame.is_response)
                     if isinstance(answer, RegisterChannelResult):
-                        return _result(transport, decoder, answer, frame, codecs)
+                        codec = _codec(answer.agreement, codecs, node_codec)
+                        return _result(transport, decoder, answer, frame, codec)
                     if isinstance(answer, RegistrationPending):
                         sighting.pid, sighting.channels = answer.pid, answer.channels
                         sighting.reason = (
@@ -195,16 +208,8 @@ def _result(
     decoder: FrameDecoder,
     answer: RegisterChannelResult,
     frame: Frame,
-    codecs: dict[str, Codec],
+    codec: Codec,
 ) -> Joined | StartFailed:
-    agreement = answer.agreement
-    if agreement is None:
-        raise RemoteProtocolError(
-            "the leader is a Node process, whose codec serialize-json is not available here"
-        )
-    codec = codecs.get(agreement.codec)
-    if codec is None:
-        raise RemoteProtocolError(f"the leader chose codec {agreement.codec!r}, not offered")
     try:
         outcome = codec.decode(frame.application)
     except Exception as exc:  # a codec of the user's own
@@ -212,7 +217,16 @@ def _result(
     failure = decode_registration_outcome(outcome)
     if failure is not None:
         return StartFailed(failure)
-    return Joined(transport, decoder, agreement)
+    return Joined(transport, decoder, answer.agreement)
+
+
+def _codec(agreement: Agreement | None, codecs: Mapping[str, Codec], node_codec: Codec) -> Codec:
+    if agreement is None:
+        return node_codec
+    codec = codecs.get(agreement.codec)
+    if codec is None:
+        raise RemoteProtocolError(f"the leader chose codec {agreement.codec!r}, not offered")
+    return codec
 
 
 async def receive_registration(
@@ -233,9 +247,18 @@ async def receive_registration(
             return None
         decoder.receive_data(data)
         frame = decoder.next_frame()
+    return frame, read_registration(frame)
+
+
+def read_registration(frame: Frame) -> RegisterChannel:
+    """Return what a stranger's frame says.
+
+    Raises:
+        RemoteProtocolError: If it is anything but a registration.
+    """
     message: Any = decode_message(frame.connection, is_response=frame.is_response)
     if not isinstance(message, RegisterChannel):
         raise RemoteProtocolError(
             f"the first frame must be a registration, got {frame.connection[:80]!r}"
         )
-    return frame, message
+    return message

@@ -28,6 +28,15 @@ def encode(codec: Codec, value: object, what: str) -> bytes:
         raise EncodeError(f"{what}: {exc}") from exc
     except Exception as exc:  # a codec of the user's own that does not keep to the rule
         raise EncodeError(f"{what}: codec {codec.name!r} failed: {exc!r}") from exc
-    if len(data) > _LARGEST:
-        raise EncodeError(f"{what}: {len(data)} bytes when encoded, the limit is {_LARGEST}")
+    check_size(len(data), what)
     return data
+
+
+def check_size(size: int, what: str) -> None:
+    """Check that so many bytes fit a frame; arguments are those of `encode`.
+
+    Raises:
+        EncodeError: If they don't.
+    """
+    if size > _LARGEST:
+        raise EncodeError(f"{what}: {size} bytes when encoded, the limit is {_LARGEST}")

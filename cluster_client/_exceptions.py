@@ -88,7 +88,7 @@ def to_failure(exc: BaseException, codec: Codec) -> Failure:
     )
 
 
-def encode_failure(exc: BaseException, codec: Codec) -> bytes:
+def encode_failure(exc: BaseException, codec: Codec, *, for_node: bool = False) -> bytes:
     """Return the codec's bytes of `to_failure`. Never fails.
 
     With a codec that does not keep to its rules the bytes may be empty, and
@@ -96,7 +96,8 @@ def encode_failure(exc: BaseException, codec: Codec) -> bytes:
     """
     failure = to_failure(exc, codec)
     for attempt in (failure, Failure(failure.name, "(the error could not be encoded)")):
-        data = _attempt(partial(codec.encode, attempt.to_value()), b"")
+        value = attempt.to_node_value() if for_node else attempt.to_value()
+        data = _attempt(partial(codec.encode, value), b"")
         if data:
             return data
     return b""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 
 import anyio
 
 from cluster_client import _clock, _exceptions
-from cluster_client._calls import CallRequest, Outcome
+from cluster_client._calls import Outcome
 from cluster_client._clock import Deadline
+from cluster_client._delegate_options import PUBLISH, UNPUBLISH
+from cluster_client._dialects import CallRequest, NodeDialect, PeerDialect
 from cluster_client._election import Joined
 from cluster_client._exchange import Exchange
 from cluster_client._link import Link, expect
-from cluster_client._registrations import Registration
+from cluster_client._registrations import Registration, check_for_node
 from cluster_client._session import ClientSpec, SessionEvents
 from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
@@ -22,13 +23,12 @@ from cluster_client._subscriptions import EncodedValue
 from cluster_client.errors import LinkClosedError, RefusedError, ResponseTimeoutError
 from cluster_protocol import (
     STREAM,
-    Agreement,
+    SUBSCRIBE_ACK,
     Failure,
     Frame,
     Goodbye,
     GoodbyeAck,
     Heartbeat,
-    Invoke,
     InvokeResult,
     Message,
     RealClientState,
@@ -39,14 +39,15 @@ from cluster_protocol import (
     SubscribeResult,
     SubscribeResultAck,
     Unsubscribe,
-    pack_call,
 )
 from cluster_protocol import Snapshot as SnapshotMessage
-from cluster_protocol.codecs import Codec
 
 _VALUE_ACK: Final = SubscribeResultAck().encode()
 _GOODBYE_ACK: Final = GoodbyeAck().encode()
 _HEARTBEAT: Final = Heartbeat().encode()
+
+_NOT_ANSWERED_BY_NODE: Final = (PUBLISH, UNPUBLISH)
+"""Ordinary functions in Node, as a rule; its leader answers only those that return a promise."""
 
 
 class Follower:
@@ -60,8 +61,14 @@ class Follower:
     """
 
     def __init__(self, joined: Joined, spec: ClientSpec, events: SessionEvents, log: Any) -> None:
-        self._agreement: Agreement = joined.agreement
-        self._codec: Codec = spec.codecs[joined.agreement.codec]
+        self.epoch = joined.epoch
+        agreement = joined.agreement
+        self._dialect: PeerDialect | NodeDialect = (
+            NodeDialect(spec.node_codec)
+            if agreement is None
+            else PeerDialect(spec.codecs[agreement.codec])
+        )
+        self._codec = self._dialect.codec
         self._spec = spec
         self._events = events
         self._log = log
@@ -75,12 +82,10 @@ class Follower:
         return False
 
     @property
-    def epoch(self) -> str:
-        return self._agreement.epoch
-
-    @property
-    def leader_pid(self) -> int:
-        return self._agreement.pid
+    def leader_pid(self) -> int | None:
+        """The leader's process; Node leaders don't tell theirs."""
+        agreement = self._link.agreement
+        return None if agreement is None else agreement.pid
 
     # ------------------------------------------------------------- lifetime
 
@@ -90,6 +95,9 @@ class Follower:
         Cancellation:
             Closes the connection.
         """
+        if self._dialect.is_node:
+            # What the last of our leaders left is out of date once another process has led.
+            self._events.snapshot(None)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._send_heartbeats)
             self._events.ready()
@@ -112,7 +120,7 @@ class Follower:
             try:
                 answer = await self._link.request(
                     _HEARTBEAT,
-                    response_timeout=self._spec.options.heartbeat_interval,
+                    response_timeout=self._spec.options.response_timeout,
                     unsent_until=Deadline.never(),
                 )
             except LinkClosedError:
@@ -152,10 +160,12 @@ class Follower:
 
     async def call(self, request: CallRequest, unsent_until: Deadline) -> Any:
         """See `Session.call`."""
-        head, body = self._encode(request, oneway=False)
+        if self._dialect.is_node and request.method.kind in _NOT_ANSWERED_BY_NODE:
+            return await self.call_oneway(request, unsent_until)
+        head, body = self._dialect.call(request, oneway=False)
         answer = await self._link.request(
             head,
-            lambda deadline: pack_call(deadline.to_microseconds(), body),
+            body,
             response_timeout=request.timeout,
             unsent_until=unsent_until,
         )
@@ -171,19 +181,25 @@ class Follower:
 
     async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
         """See `Session.call_oneway`."""
-        head, body = self._encode(request, oneway=True)
+        head, body = self._dialect.call(request, oneway=True)
         await self._link.send(
-            head, pack_call(Deadline.never().to_microseconds(), body), unsent_until=unsent_until
+            head,
+            body(Deadline.never()),
+            told_timeout=self._node_timeout,
+            unsent_until=unsent_until,
         )
 
     async def open_stream(self, request: CallRequest, unsent_until: Deadline) -> ItemSource:
         """See `Session.open_stream`."""
         if not self._link.has(STREAM):
-            raise RefusedError(request.method.name, "the leader's version does not stream")
-        head, body = self._encode(request, oneway=False, credit=FIRST_CREDIT)
+            leader = (
+                "a Node process leads, which" if self._dialect.is_node else "the leader's version"
+            )
+            raise RefusedError(request.method.name, f"{leader} does not stream")
+        head, body = self._dialect.call(request, oneway=False, credit=FIRST_CREDIT)
         exchange = await self._link.begin(
             head,
-            lambda deadline: pack_call(deadline.to_microseconds(), body),
+            body,
             response_timeout=request.timeout,
             unsent_until=unsent_until,
             on_reply=lambda: self._end_stream(exchange),
@@ -214,16 +230,14 @@ class Follower:
         else:
             reader.finish(None)
 
-    def _encode(
-        self, request: CallRequest, *, oneway: bool, credit: int | None = None
-    ) -> tuple[bytes, bytes]:
-        head = _invoke_head(request.method.target, len(request.args), oneway, credit)
-        return head, request.encode(self._codec)
-
     async def subscribe(self, registration: Registration) -> None:
         """See `Session.subscribe`."""
         message = Subscribe(registration.key, registration.reg).encode()
         limit = self._spec.options.response_timeout
+        if not self._link.has(SUBSCRIBE_ACK):
+            check_for_node(registration)
+            await self._link.send(message, told_timeout=limit, unsent_until=Deadline.after(limit))
+            return
         answer = await self._link.request(
             message, response_timeout=limit, unsent_until=Deadline.after(limit)
         )
@@ -236,10 +250,12 @@ class Follower:
     def unsubscribe(self, registration: Registration) -> None:
         """See `Session.unsubscribe`."""
         if self._link.state is LinkState.OPEN:
-            self._link.post(Unsubscribe(registration.key, registration.reg).encode())
+            self._link.post(
+                Unsubscribe(registration.key, registration.reg).encode(),
+                timeout=self._node_timeout,
+            )
 
-
-@lru_cache(maxsize=1024)
-def _invoke_head(target: str, argument_count: int, oneway: bool, credit: int | None) -> bytes:
-    """Encode a call's connection object; the same few are sent again and again."""
-    return Invoke(target, argument_count, oneway, packed=True, credit=credit).encode()
+    @property
+    def _node_timeout(self) -> float:
+        """What the header of a request without an answer says: Node fills it in all the same."""
+        return self._spec.options.response_timeout if self._dialect.is_node else 0

@@ -8,8 +8,8 @@ from typing import Any, Final
 import anyio
 import anyio.abc
 
-from cluster_client import _exceptions
 from cluster_client._clock import Deadline
+from cluster_client._dialects import Dialect, NodeDialect, PeerDialect
 from cluster_client._host import Host, HostEvents
 from cluster_client._link import Link
 from cluster_client._local_session import LocalSession
@@ -25,10 +25,8 @@ from cluster_protocol import (
     RegisterChannelResult,
     RemoteProtocolError,
     encode_frame,
-    encode_registration_outcome,
     negotiate,
 )
-from cluster_protocol.codecs import Codec
 
 _FAREWELL: Final = 1.0
 """Seconds for followers to take a last answer before their connection is closed."""
@@ -148,6 +146,8 @@ class Leader(LocalSession):
             for peer in self._peers:
                 if peer.link.has(GOODBYE):
                     goodbyes.start_soon(peer.say_goodbye, acknowledgement_limit)
+        for peer in self._peers:
+            peer.refuse_calls()  # those that cannot be asked to stop could keep us here for ever
         finished = await self._calls.drain(deadline.remaining)
         self._calls.refusing = True
         if not finished:
@@ -167,7 +167,7 @@ class Leader(LocalSession):
             await arrival.transport.aclose()
             return
         try:
-            agreement, codec = self._agree(arrival)
+            agreement, dialect = self._agree(arrival)
         except RemoteProtocolError as exc:
             self._log.warning("follower_refused", error=str(exc))
             await arrival.transport.aclose()
@@ -181,7 +181,7 @@ class Leader(LocalSession):
         )
         peer = Peer(
             link,
-            codec,
+            dialect,
             calls=self._calls,
             hub=self._host.hub,
             tasks=self._tasks,
@@ -194,8 +194,7 @@ class Leader(LocalSession):
         pid = arrival.offer.pid if arrival.offer is not None else None
         self._log.info("follower_joined", follower_pid=pid, followers=len(self._peers))
         try:
-            outcome = codec.encode(encode_registration_outcome(None))
-            link.respond(arrival.request_id, RegisterChannelResult(agreement).encode(), outcome)
+            peer.accept(arrival.registration)
             if self._spec.table.hands_over_state:
                 peer.hand_over(self._host.snapshot)
             await peer.run()
@@ -203,32 +202,29 @@ class Leader(LocalSession):
             self._peers.discard(peer)
             self._log.info("follower_left", follower_pid=pid, reason=link.reason)
 
-    def _agree(self, arrival: Arrival) -> tuple[Agreement, Codec]:
+    def _agree(self, arrival: Arrival) -> tuple[Agreement | None, Dialect]:
         """Choose what holds on a follower's link.
 
         Raises:
             RemoteProtocolError: If there is no common codec.
         """
         if arrival.offer is None:
-            raise RemoteProtocolError(
-                "a Node follower needs the codec serialize-json, which is not available here"
-            )
+            return None, NodeDialect(self._spec.node_codec)
         codecs = self._spec.codecs
         agreement = negotiate(
             arrival.offer, codecs=tuple(codecs), epoch=self.epoch, pid=os.getpid()
         )
-        return agreement, codecs[agreement.codec]
+        return agreement, PeerDialect(codecs[agreement.codec])
 
     async def _refuse_followers(self, error: Exception) -> None:
         """Tell all followers that wait why there is nothing to follow (SPEC 3.1)."""
 
         async def refuse(arrival: Arrival) -> None:
             try:
-                agreement, codec = self._agree(arrival)
-                failure = _exceptions.to_failure(error, codec)
+                agreement, dialect = self._agree(arrival)
                 message = RegisterChannelResult(agreement).encode()
-                outcome = codec.encode(encode_registration_outcome(failure))
-                frame = Frame(True, arrival.request_id, 0, message, outcome)
+                outcome = dialect.registration_outcome(error)
+                frame = Frame(True, arrival.registration.request_id, 0, message, outcome)
                 await arrival.transport.send(encode_frame(frame))
             except Exception as exc:  # no common codec, or one of the user's that fails
                 self._log.warning("follower_refused", error=describe(exc))

@@ -160,10 +160,19 @@ class Link:
 
     # -------------------------------------------------------------- writing
 
-    def respond(self, request_id: int, message: bytes, application: bytes = b"") -> None:
-        """Answer a request of the peer. On a closed link it does nothing: nobody is there."""
+    def respond(
+        self, request_id: int, message: bytes, application: bytes = b"", *, timeout_ms: int = 0
+    ) -> None:
+        """Answer a request of the peer. On a closed link it does nothing: nobody is there.
+
+        Args:
+            request_id: Of the request.
+            message: The connection object.
+            application: The application object.
+            timeout_ms: What the header says; without meaning in an answer.
+        """
         if self.state is not LinkState.CLOSED:
-            self._write_frame(Frame(True, request_id, 0, message, application))
+            self._write_frame(Frame(True, request_id, timeout_ms, message, application))
 
     def post(
         self,
@@ -266,9 +275,20 @@ class Link:
         return exchange.answer if exchange.answered else None
 
     async def send(
-        self, message: bytes, application: bytes = b"", *, unsent_until: Deadline
+        self,
+        message: bytes,
+        application: bytes = b"",
+        *,
+        told_timeout: float = 0,
+        unsent_until: Deadline,
     ) -> None:
         """Send a request that has no answer, waiting while too much is to be written.
+
+        Args:
+            message: The connection object.
+            application: The application object.
+            told_timeout: What the header tells the peer, in seconds.
+            unsent_until: How long to wait for the frame to be written.
 
         Raises:
             LinkClosedError: If the link is closed or draining, or the wait is
@@ -280,7 +300,7 @@ class Link:
         await self._wait_writable(unsent_until)
         if self.state is not LinkState.OPEN:
             raise LinkClosedError(f"the link is {self.state.value}", sent=False)
-        self.post(message, application)
+        self.post(message, application, timeout=told_timeout)
 
     def abandon(self, request_id: int) -> None:
         """Wait no longer for an answer, and tell the peer so."""

@@ -9,8 +9,9 @@ import anyio.abc
 from anyio.lowlevel import checkpoint
 
 from cluster_client import _exceptions
-from cluster_client._calls import Arguments, CallExecutor, CallRequest, Outcome, unpack_arguments
+from cluster_client._calls import CallExecutor, Outcome
 from cluster_client._clock import Deadline
+from cluster_client._dialects import Arguments, CallRequest, PeerDialect, unpack_arguments
 from cluster_client._host import Host
 from cluster_client._registrations import Registration
 from cluster_client._session import ClientSpec, SessionEvents
@@ -34,6 +35,7 @@ class LocalSession:
 
     def __init__(self, host: Host, spec: ClientSpec, events: SessionEvents, log: Any) -> None:
         self.codec: Codec = next(iter(spec.codecs.values()))
+        self._dialect = PeerDialect(self.codec)
         self._host = host
         self._spec = spec
         self._events = events
@@ -68,9 +70,9 @@ class LocalSession:
         arguments = self._arguments(request)
         deadline = Deadline.after(request.timeout)
         outcome = await self._calls.execute(
-            request.method.target,
+            request.method.wire_name,
             arguments,
-            codec=self.codec,
+            dialect=self._dialect,
             deadline=deadline,
             scope=self._calls.admit(),
         )
@@ -85,21 +87,21 @@ class LocalSession:
         del unsent_until
         arguments = self._arguments(request)
         self._tasks.start_soon(
-            self._execute_oneway, request.method.target, arguments, self._calls.admit()
+            self._execute_oneway, request.method.wire_name, arguments, self._calls.admit()
         )
 
     async def _execute_oneway(
-        self, target: str, arguments: Arguments, scope: anyio.CancelScope
+        self, name: str, arguments: Arguments, scope: anyio.CancelScope
     ) -> None:
         outcome = await self._calls.execute(
-            target,
+            name,
             arguments,
-            codec=self.codec,
+            dialect=self._dialect,
             deadline=Deadline.never(),
             scope=scope,
         )
         if outcome is not None and not outcome.success:
-            self._log.warning("oneway_call_failed", method=target)
+            self._log.warning("oneway_call_failed", method=name)
 
     async def open_stream(self, request: CallRequest, unsent_until: Deadline) -> ItemSource:
         """See `Session.open_stream`."""
@@ -121,9 +123,9 @@ class LocalSession:
         outcome: Outcome | None = None
         try:
             outcome = await self._calls.execute(
-                request.method.target,
+                request.method.wire_name,
                 arguments,
-                codec=self.codec,
+                dialect=self._dialect,
                 deadline=deadline,
                 scope=stream.scope,
                 sink=sink,

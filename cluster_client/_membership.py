@@ -89,14 +89,19 @@ class Membership:
     def state(self) -> ClientState:
         return self._machine.state
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether `close` was called; the state may take its time to say so."""
+        return self._stopping
+
     def begin(self) -> None:
         """Get ready for `run`; here, and not when the client is made, there is an event loop."""
-        self._machine.to(ClientState.ELECTING)
         self._opened = anyio.Event()
         self._ended = anyio.Event()
         self._changes = Changes()
         # Shielded: a cancelled body must not cut off the hand-over; `close` ends it.
         self._scope = anyio.CancelScope(shield=True)
+        self._machine.to(ClientState.ELECTING)
 
     async def run(self) -> None:
         """Hold elections and take part, until `close`. What goes wrong is told by `wait_opened`."""
@@ -191,7 +196,7 @@ class Membership:
     def _role_at(self, place: Seat | Joined | Shared) -> Leader | Follower | Single:
         match place:
             case Joined():
-                log = self._log.bind(role="follower", epoch=place.agreement.epoch)
+                log = self._log.bind(role="follower", epoch=place.epoch)
                 return Follower(place, self._spec, self._events, log)
             case Shared():
                 log = self._log.bind(role="single", epoch=place.epoch)

@@ -8,8 +8,9 @@ from typing import Any, Final
 import anyio
 import anyio.abc
 
-from cluster_client import _clock, _exceptions
-from cluster_client._calls import CallExecutor, Outcome, read_arguments
+from cluster_client import _clock
+from cluster_client._calls import CallExecutor, Outcome
+from cluster_client._dialects import Dialect, read_call
 from cluster_client._hub import SubscriptionHub, Upstream
 from cluster_client._link import Link
 from cluster_client._registrations import Registration, check_registration
@@ -34,6 +35,8 @@ from cluster_protocol import (
     LocalProtocolError,
     Message,
     RealClientState,
+    RegisterChannel,
+    RegisterChannelResult,
     RemoteProtocolError,
     StreamCredit,
     StreamItem,
@@ -43,7 +46,6 @@ from cluster_protocol import (
     Unsubscribe,
 )
 from cluster_protocol import Snapshot as SnapshotMessage
-from cluster_protocol.codecs import Codec
 
 MAX_UNACKNOWLEDGED: Final = 64
 """Values on their way to a follower; above that only the latest of each registration waits."""
@@ -61,7 +63,7 @@ class Peer:
 
     Args:
         link: Its link.
-        codec: What both sides agreed on.
+        dialect: What is spoken on it.
         calls: Runs its calls.
         hub: Has its subscriptions.
         tasks: Where its calls run; cancelled as a whole when the leadership ends.
@@ -73,7 +75,7 @@ class Peer:
     def __init__(
         self,
         link: Link,
-        codec: Codec,
+        dialect: Dialect,
         *,
         calls: CallExecutor,
         hub: SubscriptionHub,
@@ -82,8 +84,9 @@ class Peer:
         may_lead: bool = False,
         log: Any,
     ) -> None:
-        self.codec = codec
+        self.codec = dialect.codec
         self.link = link
+        self._dialect = dialect
         self._calls = calls
         self._hub = hub
         self._tasks = tasks
@@ -96,6 +99,16 @@ class Peer:
         self._waiting: OrderedDict[str, bytes] = OrderedDict()
         self._last_heard = _clock.now()
         self._gone = anyio.Event()
+        self._refusing = False
+
+    def accept(self, registration: Frame) -> None:
+        """Answer a registration: the real client is ready (SPEC 3.1)."""
+        outcome = self._dialect.registration_outcome(None)
+        self._answer(registration, RegisterChannelResult(self.link.agreement).encode(), outcome)
+
+    def refuse_calls(self) -> None:
+        """Run no more calls: leadership ends (SPEC 8.4)."""
+        self._refusing = True
 
     async def run(self) -> None:
         """Serve until the follower is gone; then nothing of it is left behind."""
@@ -159,48 +172,64 @@ class Peer:
             case Unsubscribe(_, reg):
                 self._hub.remove(self._registration(reg), self)
             case Heartbeat():
-                self.link.respond(frame.request_id, _HEARTBEAT_ACK)
+                self._answer(frame, _HEARTBEAT_ACK)
+            case RegisterChannel() if self._dialect.is_node:
+                self.accept(frame)  # it was too impatient for our first answer
             case _:
                 self._log.info("request_ignored", request=frame.connection[:80])
 
     def _begin_call(self, frame: Frame, message: Invoke) -> None:
         if frame.request_id in self._scopes:
             raise RemoteProtocolError(f"request id {frame.request_id} is still in use")
+        if self._refusing:
+            self._respond(frame, message, self._calls.refused(message.method, self._dialect))
+            return
         # Here and not in the task: a cancellation may be the very next frame.
         scope = self._scopes[frame.request_id] = self._calls.admit()
         if message.credit is not None and self.link.has(STREAM):
             self._windows[frame.request_id] = Window(message.credit)
         self._tasks.start_soon(self._serve_call, frame, message, scope)
 
+    def _answer(self, request: Frame, message: bytes, application: bytes = b"") -> None:
+        """Answer a request of the follower; Node repeats the timeout, and so it gets it back."""
+        timeout_ms = request.timeout_ms if self._dialect.is_node else 0
+        self.link.respond(request.request_id, message, application, timeout_ms=timeout_ms)
+
     async def _serve_call(self, frame: Frame, message: Invoke, scope: anyio.CancelScope) -> None:
         window = self._windows.get(frame.request_id)
         try:
-            arguments, deadline = read_arguments(message, frame.application, self.codec)
+            arguments, deadline = read_call(message, frame, self.codec)
             outcome = await self._calls.execute(
                 message.method,
                 arguments,
-                codec=self.codec,
+                dialect=self._dialect,
                 deadline=deadline,
                 scope=scope,
                 sink=None if window is None else _LinkSink(self.link, frame.request_id, window),
             )
         except Exception as exc:  # the user's own codec may raise anything
             # The frame was whole, so only this call is broken and not the link.
-            outcome = self._calls.failed(exc, self.codec)
+            outcome = self._calls.failed(exc, self._dialect)
         finally:
             self._calls.dismiss(scope)
             del self._scopes[frame.request_id]
             self._windows.pop(frame.request_id, None)
+            self._last_heard = _clock.now()  # it was waiting, and so it was not silent
         if outcome is not None:
-            self._respond(frame.request_id, message, outcome)
+            self._respond(frame, message, outcome)
 
-    def _respond(self, request_id: int, message: Invoke, outcome: Outcome) -> None:
+    def _respond(self, frame: Frame, message: Invoke, outcome: Outcome) -> None:
         if message.oneway:
             if not outcome.success:
                 self._log.warning("oneway_call_failed", method=message.method)
             return
-        head = _SUCCESS if outcome.success else _REFUSED if outcome.refused else _FAILURE
-        self.link.respond(request_id, head, outcome.data)
+        if outcome.success:
+            head = _SUCCESS
+        elif outcome.refused and not self._dialect.is_node:
+            head = _REFUSED
+        else:
+            head = _FAILURE
+        self._answer(frame, head, outcome.data)
 
     def _subscribe(self, request_id: int, key: str, reg: Json) -> None:
         try:
@@ -223,7 +252,7 @@ class Peer:
         except LinkClosedError:
             return  # leadership ends: the follower asks the next leader
         except Exception as exc:
-            data = _exceptions.encode_failure(exc, self.codec)
+            data = self._dialect.failure(exc)
             self.link.respond(request_id, SubscribeAck(success=False).encode(), data)
         else:
             self.link.respond(request_id, SubscribeAck(success=True).encode())
@@ -259,7 +288,8 @@ class Peer:
         silent = 0.0
         while silent < limit:
             await anyio.sleep(limit - silent)
-            silent = _clock.now() - self._last_heard
+            # Node sends no heartbeats while it waits for an answer.
+            silent = 0.0 if self._scopes else _clock.now() - self._last_heard
         self.link.close(f"no heartbeat for {limit:g} s")
 
 

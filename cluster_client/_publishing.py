@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import anyio
 
 from cluster_client._backoff import Backoff
-from cluster_client._calls import CallRequest
 from cluster_client._clock import Deadline
 from cluster_client._delegate_options import PUBLISH, UNPUBLISH
 from cluster_client._delegates import Method
+from cluster_client._dialects import CallRequest
 from cluster_client._logs import describe
 from cluster_client._publications import DeclarationTable
 from cluster_client._registrations import Reg, check_registration, publication_key

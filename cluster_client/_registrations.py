@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from cluster_client.errors import EncodeError
 from cluster_protocol import Json, UnencodableValueError
 from cluster_protocol.codecs import JsonCodec
+from cluster_protocol.codecs._javascript import inexact_integer
+from cluster_protocol.codecs._javascript import object_text as json_text
 
 _KEY_PREFIX: Final = "$$inner$$__"
 _JSON: Final = JsonCodec()
@@ -26,7 +27,8 @@ class Registration(NamedTuple):
 
     Attributes:
         reg: A copy of what the user gave; nobody may change it.
-        key: Under which it travels.
+        key: Under which it travels: in JavaScript's spelling, as a Node leader answers under the
+            key that it makes itself.
         identity: Equal for registrations that mean the same, whatever the order of their keys.
     """
 
@@ -49,7 +51,7 @@ def check_registration(reg: Reg, format_key: Callable[[Json], str] | None = None
         copy = cast("Json", _JSON.decode(_JSON.encode(reg)))
     except UnencodableValueError as exc:
         raise EncodeError(f"a registration must be plain JSON: {exc}") from exc
-    text = _text(copy)
+    text = json_text(copy)
     key = text if format_key is None else _key(format_key, "format_key", copy)
     size = len(text.encode()) + len(key.encode())
     if size > MAX_REGISTRATION:
@@ -57,8 +59,22 @@ def check_registration(reg: Reg, format_key: Callable[[Json], str] | None = None
             f"a registration of {size} bytes, together with its key; the limit is "
             f"{MAX_REGISTRATION}: give less, or a format_key that makes shorter keys"
         )
-    identity = _text(copy, sort_keys=True) if format_key is None else key
+    identity = json_text(copy, sort_keys=True) if format_key is None else key
     return Registration(copy, _KEY_PREFIX + key, identity)
+
+
+def check_for_node(registration: Registration) -> None:
+    """Check that a Node leader understands the registration as it was meant.
+
+    Raises:
+        EncodeError: If there is an integer in it that JavaScript would round.
+    """
+    path = inexact_integer(registration.reg)
+    if path is not None:
+        raise EncodeError(
+            f"a registration for a Node leader: JavaScript would round the integer {path}; its "
+            f"numbers are exact up to 2**53: send it as a str"
+        )
 
 
 def publication_key(reg: Json, publish_key: Callable[[Json], str] | None) -> str:
@@ -68,7 +84,7 @@ def publication_key(reg: Json, publish_key: Callable[[Json], str] | None) -> str
         EncodeError: If *publish_key* fails.
     """
     if publish_key is None:
-        return _text(reg, sort_keys=True)
+        return json_text(reg, sort_keys=True)
     return _key(publish_key, "publish_key", reg)
 
 
@@ -89,7 +105,3 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:  # a lone surrogate
         return False
     return True
-
-
-def _text(reg: Json, *, sort_keys: bool = False) -> str:
-    return json.dumps(reg, separators=(",", ":"), ensure_ascii=False, sort_keys=sort_keys)

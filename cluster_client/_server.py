@@ -23,7 +23,7 @@ from anyio.lowlevel import RunVar
 from cluster_client import _backend
 from cluster_client._backend import Listener, Transport
 from cluster_client._clock import Deadline
-from cluster_client._election import receive_registration
+from cluster_client._election import read_registration, receive_registration
 from cluster_client._logs import describe
 from cluster_client.errors import ElectionError
 from cluster_protocol import (
@@ -34,6 +34,7 @@ from cluster_protocol import (
     ProtocolError,
     RegisterChannel,
     RegistrationPending,
+    RemoteProtocolError,
     encode_frame,
 )
 
@@ -54,21 +55,44 @@ YIELD_TIME: Final = 2.0
 """Seconds in which a process that made way does not race again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """A follower that has registered, and waits for an answer.
 
     Attributes:
         transport: Its connection.
         decoder: Holds what it sent behind its registration.
-        request_id: Of the registration.
+        registration: The frame that is to be answered. A Node follower that got no answer in
+            time registers again, and knows the first one no more.
+        channel: What it registered for.
         offer: What it can do beyond Node's protocol.
     """
 
     transport: Transport
     decoder: FrameDecoder
-    request_id: int
+    registration: Frame
+    channel: str
     offer: Offer | None
+    _early: int = 0
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what it sends while it waits.
+
+        Raises:
+            RemoteProtocolError: If it does anything but wait, or as a Node follower register again.
+        """
+        self.decoder.receive_data(data)
+        if self.offer is not None:
+            self._early += len(data)
+            if self._early > MAX_EARLY_BYTES:
+                raise RemoteProtocolError(
+                    f"{self._early} bytes before its registration is answered"
+                )
+            return
+        while (frame := self.decoder.next_frame()) is not None:
+            if read_registration(frame).channel != self.channel:
+                raise RemoteProtocolError("the follower registers for another channel")
+            self.registration = frame
 
 
 class PortServer:
@@ -253,7 +277,8 @@ class Seat:
                 log.info("registration_missing", limit=REGISTRATION_LIMIT)
             if registration is not None:
                 frame, message = registration
-                arrival = Arrival(transport, decoder, frame.request_id, message.offer)
+                arrival = Arrival(transport, decoder, frame, message.channel, message.offer)
+                arrival.receive_data(b"")  # what came together with the first frame
                 with self._server.count_waiting(message.channel):
                     adopted = await self._bring_to_seat(message, arrival)
         except ProtocolError as exc:
@@ -293,23 +318,31 @@ class Seat:
 
 
 async def _wait_or_lose(arrival: Arrival, change: anyio.Event, limit: Deadline) -> bool:
-    """Wait for a change on the port; False if the follower has gone meanwhile."""
+    """Wait for a change on the port; False if the follower has gone meanwhile.
+
+    Raises:
+        ProtocolError: If it sends what it must not.
+    """
     lost = False
+    error: ProtocolError | None = None
+
+    async def watch() -> None:
+        nonlocal lost, error
+        try:
+            while data := await arrival.transport.receive():
+                arrival.receive_data(data)
+        except ProtocolError as exc:
+            error = exc
+        lost = True
+        tasks.cancel_scope.cancel()
+
     with anyio.move_on_after(limit.remaining):
         async with anyio.create_task_group() as tasks:
-
-            async def watch() -> None:
-                nonlocal lost
-                received = 0
-                while received < MAX_EARLY_BYTES and (data := await arrival.transport.receive()):
-                    arrival.decoder.receive_data(data)
-                    received += len(data)
-                lost = True
-                tasks.cancel_scope.cancel()
-
             tasks.start_soon(watch)
             await change.wait()
             tasks.cancel_scope.cancel()
+    if error is not None:
+        raise error
     return not lost
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cluster_client._calls import CallRequest
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
+from cluster_client._dialects import CallRequest
 from cluster_client._registrations import Registration
 from cluster_client._snapshots import Snapshot
 from cluster_client._streams import ItemSource
 from cluster_client._subscriptions import EncodedValue
 from cluster_client.options import ClientOptions
-from cluster_protocol.codecs import Codec
+from cluster_protocol.codecs import Codec, SerializeJsonCodec
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class ClientSpec:
         kwargs: Keyword arguments of its constructor.
         table: Its delegated methods.
         options: The client's options.
-        codecs: What it can encode with, by name, the preferred codec first.
+        codecs: What it can encode with towards our peers, by name, the preferred codec first.
+        node_codec: What it encodes with towards Node peers.
     """
 
     cls: type[Any]
@@ -36,6 +37,7 @@ class ClientSpec:
     table: DelegateTable
     options: ClientOptions
     codecs: Mapping[str, Codec]
+    node_codec: Codec = field(default_factory=SerializeJsonCodec)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from cluster_client._delegate_options import INVOKE, Delegate
@@ -84,8 +85,13 @@ class ClusterBuilder(Generic[RealT]):
             self._delegates,
             auto_generate=self._options.auto_generate,
             reserved=RESERVED,
+            camel_case=self._options.camel_case,
         )
-        spec = ClientSpec(self._cls, args, kwargs, table, self._options, _codecs(self._options))
+        options = self._options
+        spec = ClientSpec(self._cls, args, kwargs, table, options, _codecs(options))
+        if options.transcode is not None:
+            # As in Node, where it is the same in all processes of a channel.
+            spec = replace(spec, node_codec=options.transcode)
         return Client[RealT].from_spec(spec, self._overrides)
 
 

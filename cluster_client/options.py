@@ -58,7 +58,11 @@ class ClientOptions:
             counts. Default: the whole registration is the key.
         format_key: Makes the key under which a registration is known. Default:
             its JSON text.
-        transcode: Codec to prefer over msgpack.
+        transcode: Codec to prefer over msgpack; towards Node peers, instead of serialize-json.
+            Those must have been given the same one.
+        camel_case: Call the real client's methods by their names in JavaScript's spelling on the
+            wire: ``get_data`` as ``getData``, as a real client in Node would have it. The
+            same in all processes of a channel.
         threads: Worker threads for synchronous methods, 1 to 64. More than one only for a
             real client that is safe to use from several threads.
         logger: A structlog logger, or anything with its methods. Default:
@@ -82,6 +86,7 @@ class ClientOptions:
     publish_key: Callable[[Json], str] | None = None
     format_key: Callable[[Json], str] | None = None
     transcode: Codec | None = None
+    camel_case: bool = False
     threads: int = 1
     logger: Any = None
 
@@ -120,7 +125,7 @@ class ClientOptions:
         self._check_durations()
         for name in (
             *("single_mode", "check_heartbeat", "auto_generate"),
-            *("is_broadcast", "sticky_publish"),
+            *("is_broadcast", "sticky_publish", "camel_case"),
         ):
             if not isinstance(getattr(self, name), bool):
                 raise _wrong(name, getattr(self, name), "True or False")

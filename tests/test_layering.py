@@ -18,9 +18,9 @@ PROTOCOL: Final = Path(cluster_protocol.__file__).parent
 LAYERS: Final = (
     {"errors", "leadership", "_backoff", "_changes", "_clock", "_fork", "_logs", "_states"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
-    {"_delegate_options", "_exchange", "_snapshots", "_user_types"},
+    {"_delegate_options", "_exchange", "_items", "_snapshots", "_user_types"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
-    {"_real_client", "_server", "_streams"},
+    {"_dialects", "_real_client", "_server", "_streams"},
     {"_calls", "_hub", "streams"},
     {"_peer", "_session"},
     {"_host"},

@@ -34,6 +34,17 @@ class Failure:
 
     def to_value(self) -> dict[str, object]:
         """Return what the codec is to encode; the first four members are Node's."""
+        value = self.to_node_value()
+        if self.module:
+            value["module"] = self.module
+        if self.args is not None:
+            value["args"] = list(self.args)
+        if self.fields:
+            value["fields"] = dict(self.fields)
+        return value
+
+    def to_node_value(self) -> dict[str, object]:
+        """Return the members that Node knows, in its order."""
         value: dict[str, object] = {
             "stack": self.stack,
             "name": self.name,
@@ -41,12 +52,6 @@ class Failure:
         }
         if self.code is not None:
             value["code"] = self.code
-        if self.module:
-            value["module"] = self.module
-        if self.args is not None:
-            value["args"] = list(self.args)
-        if self.fields:
-            value["fields"] = dict(self.fields)
         return value
 
     @classmethod
@@ -76,11 +81,19 @@ class Failure:
             raise RemoteProtocolError(f"an error's text cannot be shown: {exc}") from exc
 
 
-def encode_registration_outcome(failure: Failure | None) -> dict[str, object]:
-    """Return the value beside a `RegisterChannelResult` (SPEC 3.1)."""
+def encode_registration_outcome(
+    failure: Failure | None, *, for_node: bool = False
+) -> dict[str, object]:
+    """Return the value beside a `RegisterChannelResult` (SPEC 3.1).
+
+    Args:
+        failure: Why the real client did not start; ``None`` if it did.
+        for_node: Whether the follower is a Node peer.
+    """
     if failure is None:
         return {"success": True}
-    return {"success": False, "error": failure.to_value()}
+    error = failure.to_node_value() if for_node else failure.to_value()
+    return {"success": False, "error": error}
 
 
 def decode_registration_outcome(value: object) -> Failure | None:

@@ -56,8 +56,8 @@ class Failover(Account):
             "outcome unknown": len(self.unknown),
             "of these executed": sum(1 for call in self.unknown if self.executions[call]),
             "executed more than once": len(self.executed_more_than_once),
-            "first answer after a kill, ms": _spread(self.recoveries),
-            "every process answered, ms": _spread(self.last_recoveries),
+            "first answer after a kill, ms": spread(self.recoveries),
+            "every process answered, ms": spread(self.last_recoveries),
         }
 
 
@@ -106,7 +106,8 @@ async def _kill_leader(host: Host, value: int, seen: Failover) -> None:
     seen.resent.append(sum(r.resent for r in after) - sum(r.resent for r in before))
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Return minimum, median and maximum, in milliseconds."""
     return {
         name: round(1000 * function(seconds), 1)
         for name, function in (("min", min), ("median", statistics.median), ("max", max))

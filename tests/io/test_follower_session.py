@@ -12,10 +12,10 @@ import anyio.abc
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from cluster_client import RemoteInvokeError, ResponseTimeoutError
-from cluster_client._calls import CallRequest
+from cluster_client import EncodeError, RefusedError, RemoteInvokeError, ResponseTimeoutError
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
+from cluster_client._dialects import CallRequest
 from cluster_client._election import Joined
 from cluster_client._follower import Follower
 from cluster_client._registrations import check_registration
@@ -25,6 +25,7 @@ from cluster_client.errors import LinkClosedError
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
     NO_DEADLINE,
+    Agreement,
     Cancel,
     Failure,
     Frame,
@@ -42,9 +43,10 @@ from cluster_protocol import (
     SubscribeResultAck,
     Unsubscribe,
     encode_frame,
+    join_arguments,
     unpack_call,
 )
-from cluster_protocol.codecs import Codec, MsgpackCodec
+from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
 from support.links import AGREED, LONG
 from support.logs import LogRecorder
 from support.registry import Registry
@@ -52,6 +54,7 @@ from support.transports import FramePeer, MemoryTransport, connected_pair
 
 CODEC = MsgpackCodec()
 CODECS: dict[str, Codec] = {"msgpack": CODEC}
+NODE_CODEC = JsonCodec()  # any that is not the other one
 TABLE = DelegateTable(Registry, {})
 REG = check_registration({"path": "/k"})
 
@@ -112,7 +115,9 @@ def request(name: str, *args: Any, timeout: float = LONG, **kwargs: Any) -> Call
 
 
 @asynccontextmanager
-async def following(**options: Any) -> AsyncGenerator[Following]:
+async def following(
+    agreement: Agreement | None = AGREED, **options: Any
+) -> AsyncGenerator[Following]:
     """Run a follower until the end of the ``async with``."""
     here, there = connected_pair()
     log = LogRecorder()
@@ -123,8 +128,8 @@ async def following(**options: Any) -> AsyncGenerator[Following]:
 
     checked = ClientOptions.build({"name": "registry", **options})
     follower = Follower(
-        Joined(here, FrameDecoder(), AGREED),
-        ClientSpec(Registry, (), {}, TABLE, checked, CODECS),
+        Joined(here, FrameDecoder(), agreement),
+        ClientSpec(Registry, (), {}, TABLE, checked, CODECS, NODE_CODEC),
         SessionEvents(
             ready=lambda: told.append("ready"),
             ending=lambda: told.append("ending"),
@@ -393,3 +398,76 @@ async def test_heartbeats_end_when_the_leadership_does(tick: anyio.Semaphore) ->
         await wait_all_tasks_blocked()
         assert running.leader.has_nothing_to_read()
         assert tick.value == 1  # nobody waits for the next one
+
+
+# --------------------------------------------------------------- Node leader
+
+
+async def test_a_node_leader_gets_nodes_form_of_a_call() -> None:
+    async with following(None) as running:
+        call = running.call("get_data", "/k", 5)
+        frame, message = await running.leader.receive_message()
+        assert message == Invoke("get_data", 2)
+        assert frame.application == join_arguments([NODE_CODEC.encode("/k"), NODE_CODEC.encode(5)])
+        running.leader.answer(frame, InvokeResult(success=True), NODE_CODEC.encode({"a": 1}))
+        assert await call.outcome() == {"a": 1}
+
+
+async def test_a_node_leaders_errors_have_four_members() -> None:
+    async with following(None) as running:
+        call = running.call("echo", 1)
+        error = NODE_CODEC.encode({"name": "TypeError", "message": "m", "stack": "s", "code": "E"})
+        running.leader.answer(await running.leader.receive(), InvokeResult(success=False), error)
+        with pytest.raises(RemoteInvokeError) as caught:
+            await call.outcome()
+        raised = caught.value
+        assert (raised.remote_name, raised.message, raised.code) == ("TypeError", "m", "E")
+
+
+async def test_a_node_leader_is_not_told_that_a_caller_gave_up() -> None:
+    async with following(None) as running:
+        with pytest.raises(ResponseTimeoutError):
+            await running.follower.call(request("echo", 1, timeout=0), LATER)
+        assert isinstance((await running.leader.receive_message())[1], Invoke)
+        await wait_all_tasks_blocked()
+        assert running.leader.has_nothing_to_read()
+
+
+async def test_a_publication_is_not_answered_by_node() -> None:
+    async with following(None) as running:
+        publish = CallRequest(TABLE.part("publish"), ({"path": "/k", "value": 1},), {}, LONG)
+        await running.follower.call(publish, LATER)
+        frame, message = await running.leader.receive_message()
+        assert message == Invoke("publish", 1, oneway=True)
+        assert frame.timeout_ms == 3000
+
+
+async def test_node_does_not_confirm_subscriptions() -> None:
+    async with following(None) as running:
+        await running.follower.subscribe(REG)
+        assert (await running.leader.receive_message())[1] == Subscribe(REG.key, REG.reg)
+        running.follower.unsubscribe(REG)
+        assert (await running.leader.receive_message())[1] == Unsubscribe(REG.key, REG.reg)
+        running.leader.request(1, SubscribeResult(REG.key), NODE_CODEC.encode([1]))
+        ack, message = await running.leader.receive_message()
+        assert (message, ack.timeout_ms) == (SubscribeResultAck(), 0)
+        assert running.told[-1] == (REG.key, [1])
+
+
+async def test_what_node_would_misunderstand_is_not_sent() -> None:
+    async with following(None) as running:
+        with pytest.raises(EncodeError, match=r"value\['id'\].*2\*\*53"):
+            await running.follower.subscribe(check_registration({"id": 2**53 + 1}))
+        with pytest.raises(TypeError, match="no strict"):
+            await running.follower.call(request("get_data", "/k", strict=True), LATER)
+        with pytest.raises(RefusedError, match="Node process leads, which does not stream"):
+            await running.follower.open_stream(request("echo", 1), LATER)
+        assert running.leader.has_nothing_to_read()
+
+
+async def test_a_snapshot_of_an_earlier_leader_is_out_of_date_when_node_has_led() -> None:
+    async with following(None) as running:
+        await wait_all_tasks_blocked()
+        assert running.told == [None, "ready"]
+        assert running.follower.leader_pid is None
+        assert running.follower.epoch.startswith("node-")

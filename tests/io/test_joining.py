@@ -70,6 +70,7 @@ class Attempt:
                 "registry",
                 offer=OFFER,
                 codecs=CODECS,
+                node_codec=JsonCodec(),
                 sighting=self.sighting,
                 **given,
             )
@@ -164,7 +165,26 @@ async def test_the_outcome_is_in_the_codec_that_was_agreed(
     agreement = Agreement("json", FEATURES, epoch="e", pid=1)
     await attempt.answer(RegisterChannelResult(agreement), b'{"success":true}')
     assert isinstance(attempt.result, Joined)
-    assert attempt.result.agreement.codec == "json"
+    assert attempt.result.agreement == agreement
+
+
+async def test_without_an_agreement_it_is_a_node_leader(
+    attempt: Attempt, tasks: anyio.abc.TaskGroup
+) -> None:
+    tasks.start_soon(attempt.run)
+    await attempt.answer(RegisterChannelResult(None), b'{"success":true}')
+    assert isinstance(attempt.result, Joined)
+    assert attempt.result.agreement is None
+    assert attempt.result.epoch.startswith("node-")
+
+
+async def test_a_node_leaders_real_client_can_fail_to_start(
+    attempt: Attempt, tasks: anyio.abc.TaskGroup
+) -> None:
+    tasks.start_soon(attempt.run)
+    outcome = b'{"success":false,"error":{"message":"no host","name":"Error","code":"E_HOST"}}'
+    await attempt.answer(RegisterChannelResult(None), outcome)
+    assert attempt.result == StartFailed(Failure("Error", "no host", code="E_HOST"))
 
 
 # ----------------------------------------------------------------- not yet
@@ -287,7 +307,7 @@ async def test_a_leader_whose_real_client_failed_to_start_tells_why(
 @pytest.mark.parametrize(
     ("message", "application", "reason"),
     [
-        (RegisterChannelResult(None), ACCEPTED, "the leader is a Node process"),
+        (RegisterChannelResult(None), b"success^^^^$0|-1]", "not JSON"),
         (
             RegisterChannelResult(Agreement("secret", FEATURES, "e", 1)),
             ACCEPTED,

@@ -18,6 +18,7 @@ from cluster_client import _clock
 from cluster_client._calls import CallExecutor
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
+from cluster_client._dialects import NodeDialect, PeerDialect
 from cluster_client._hub import SubscriptionHub
 from cluster_client._link import Link
 from cluster_client._peer import MAX_UNACKNOWLEDGED, Peer
@@ -38,6 +39,8 @@ from cluster_protocol import (
     InvokeResult,
     Json,
     Message,
+    RegisterChannel,
+    RegisterChannelResult,
     Subscribe,
     SubscribeAck,
     SubscribeResult,
@@ -117,7 +120,8 @@ async def serving(agreement: Agreement | None = AGREED, **options: Any) -> Async
     async with real.open(), anyio.create_task_group() as tasks:
         calls = CallExecutor(Provided(real), table, log)
         hub = SubscriptionHub(real, table, codec=CODEC, tasks=tasks, broadcast=True, log=log)
-        peer = Peer(link, CODEC, calls=calls, hub=hub, tasks=tasks, options=checked, log=log)
+        dialect = NodeDialect(CODEC) if agreement is None else PeerDialect(CODEC)
+        peer = Peer(link, dialect, calls=calls, hub=hub, tasks=tasks, options=checked, log=log)
         serves = Serving(peer, here, FramePeer(there), calls, hub, upstream, log, tasks)
         tasks.start_soon(serves.run)
         yield serves
@@ -449,6 +453,31 @@ async def test_a_node_follower_that_is_silent_for_three_intervals_is_dropped() -
         assert serves.peer.link.reason == "no heartbeat for 0.03 s"
 
 
+async def test_a_node_follower_is_not_dropped_while_it_waits_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Node sends no heartbeats meanwhile."""
+    looks = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 10:
+            serves.upstream.gate.set()
+        await wait_all_tasks_blocked()
+        clock.time += 30  # half the limit
+
+    clock = ManualClock()
+    monkeypatch.setattr(_clock, "now", clock)
+    async with serving(None, heartbeat_interval=20) as serves:
+        arguments = join_arguments([CODEC.encode("a")])
+        call = serves.send(Invoke("wait_at_gate", 1), arguments)
+        monkeypatch.setattr(anyio, "sleep", sleep)
+        assert await serves.answer_to(call) == (InvokeResult(success=True), "a")
+        await serves.ended.wait()
+        assert looks == 11
+
+
 async def test_a_node_follower_that_shows_signs_of_life_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -544,3 +573,57 @@ async def test_a_dismissal_waits_until_all_is_written_and_the_follower_has_gone(
 async def dismiss(peer: Peer, dismissed: anyio.Event) -> None:
     await peer.dismiss()
     dismissed.set()
+
+
+# --------------------------------------------------------------- Node follower
+
+
+async def test_a_node_follower_is_told_of_an_error_what_it_knows() -> None:
+    async with serving(None) as serves:
+        call = serves.send(Invoke("fail", 1), join_arguments([CODEC.encode("/k")]))
+        message, value = await serves.answer_to(call)
+        assert message == InvokeResult(success=False)
+        assert list(value) == ["stack", "name", "message", "code"]
+        assert (value["name"], value["message"], value["code"]) == (
+            "RegistryError",
+            "no /k",
+            "E_PATH",
+        )
+
+
+async def test_a_node_follower_gets_its_timeout_back() -> None:
+    async with serving(None) as serves:
+        for message in (Invoke("echo", 0), Heartbeat(), RegisterChannel("registry")):
+            serves.follower.request(next(serves.ids), message, timeout_ms=1234)
+            assert (await serves.follower.receive()).timeout_ms == 1234
+
+
+async def test_a_node_follower_that_registers_again_is_accepted_again() -> None:
+    async with serving(None) as serves:
+        again = serves.send(RegisterChannel("registry"))
+        assert await serves.answer_to(again) == (RegisterChannelResult(None), {"success": True})
+
+
+async def test_a_call_of_node_is_cancelled_when_its_caller_gives_up() -> None:
+    async with serving(None) as serves:
+        arguments = join_arguments([CODEC.encode("a")])
+        serves.follower.request(1, Invoke("wait_at_gate", 1), arguments, timeout_ms=1)
+        await serves.upstream.cancelled.wait()
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.calls.running == 0
+
+
+async def test_when_leadership_ends_a_node_followers_calls_are_refused_in_its_own_words() -> None:
+    async with serving(None) as serves:
+        running = serves.send(Invoke("wait_at_gate", 1), join_arguments([CODEC.encode("a")]))
+        await serves.upstream.entered.wait()
+        serves.peer.refuse_calls()
+        late = serves.send(Invoke("echo", 1), join_arguments([CODEC.encode(1)]))
+        frame, message = await serves.follower.receive_message()
+        assert (frame.request_id, message) == (late, InvokeResult(success=False))
+        assert b"refused" not in frame.connection  # which Node does not know
+        assert Failure.from_value(CODEC.decode(frame.application)).name == "RefusedError"
+        serves.upstream.gate.set()
+        assert await serves.answer_to(running) == (InvokeResult(success=True), "a")
+        assert serves.calls.running == 0

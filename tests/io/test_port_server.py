@@ -190,7 +190,7 @@ async def test_a_follower_is_handed_to_the_leader_of_its_channel(
         network.register("b", "b")
         await wait_all_tasks_blocked()
         (arrival,) = arrivals
-        assert arrival.request_id == 10
+        assert arrival.registration.request_id == 10
         assert arrival.offer == Offer(("msgpack",), FEATURES, pid=2, channels=("b",))
         assert not arrival.decoder.has_partial_frame
         assert isinstance(arrival.transport, MemoryTransport)
@@ -243,6 +243,39 @@ async def test_a_node_follower_waits_in_silence(network: Network, port: int) -> 
         seat.open(arrivals.append)
         await wait_all_tasks_blocked()
         assert arrivals[0].offer is None
+    seat.vacate()
+
+
+async def test_a_node_follower_that_registers_again_is_answered_under_its_new_id(
+    network: Network, port: int
+) -> None:
+    seat = take_seat(port, "a")
+    arrivals: list[Arrival] = []
+    async with accepting(seat):
+        follower = network.register("a", node=True)
+        follower.request(11, RegisterChannel("a"))
+        await wait_all_tasks_blocked()
+        follower.request(12, RegisterChannel("a"))
+        await wait_all_tasks_blocked()
+        seat.open(arrivals.append)
+        await wait_all_tasks_blocked()
+        assert [arrival.registration.request_id for arrival in arrivals] == [12]
+        assert not follower.transport.closed
+    seat.vacate()
+
+
+@pytest.mark.parametrize(
+    "message", [RegisterChannel("b"), Heartbeat()], ids=["another channel", "another request"]
+)
+async def test_a_node_follower_that_does_anything_else_is_closed(
+    network: Network, port: int, message: Message
+) -> None:
+    seat = take_seat(port, "a")
+    async with accepting(seat):
+        follower = network.register("a", node=True)
+        await wait_all_tasks_blocked()
+        follower.request(11, message)
+        assert await follower.receive_to_the_end() == []
     seat.vacate()
 
 

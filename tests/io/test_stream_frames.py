@@ -13,9 +13,10 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from cluster_client import RefusedError
-from cluster_client._calls import CallExecutor, CallRequest
+from cluster_client._calls import CallExecutor
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
+from cluster_client._dialects import CallRequest, PeerDialect
 from cluster_client._election import Joined
 from cluster_client._follower import Follower
 from cluster_client._hub import SubscriptionHub
@@ -172,7 +173,8 @@ async def serving(agreement: Any = AGREED) -> AsyncGenerator[Serving]:
         calls = CallExecutor(Provided(real), TABLE, log)
         hub = SubscriptionHub(real, TABLE, codec=CODEC, tasks=tasks, broadcast=True, log=log)
         options = ClientOptions.build({"name": "rows"})
-        peer = Peer(link, CODEC, calls=calls, hub=hub, tasks=tasks, options=options, log=log)
+        dialect = PeerDialect(CODEC)
+        peer = Peer(link, dialect, calls=calls, hub=hub, tasks=tasks, options=options, log=log)
 
         async def run() -> None:
             await peer.run()

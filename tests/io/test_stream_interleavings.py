@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cluster_client import Stream
-from cluster_client._calls import CallExecutor, CallRequest
+from cluster_client._calls import CallExecutor
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
+from cluster_client._dialects import CallRequest, PeerDialect
 from cluster_client._election import Joined
 from cluster_client._follower import Follower
 from cluster_client._hub import SubscriptionHub
@@ -183,7 +184,7 @@ class Interleaving:
             )
             self.peer = Peer(
                 self.link,
-                CODEC,
+                PeerDialect(CODEC),
                 calls=self.calls,
                 hub=hub,
                 tasks=self.tasks,

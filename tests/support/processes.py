@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import anyio
 import anyio.abc
@@ -44,6 +44,7 @@ _CLEANUP_LIMIT: Final = LIMIT / 2
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
+WorkerT = TypeVar("WorkerT", bound="Worker")
 
 
 class WorkerGoneError(Exception):
@@ -61,7 +62,10 @@ class Worker:
         process: The process itself.
         channels: Of its open clients.
         children: Pids of processes that it has started.
+        language: Of its program.
     """
+
+    language: ClassVar[str] = "python"
 
     def __init__(
         self, process: anyio.abc.Process, stream: anyio.abc.SocketStream, output: Path
@@ -118,7 +122,7 @@ class Worker:
         if answer is None:
             raise WorkerGoneError(f"{self!r} ended before it answered {command!r}")
         if "error" in answer:
-            raise _error(answer["error"])
+            raise self._error(answer["error"])
         return answer["result"]
 
     async def open(
@@ -155,9 +159,9 @@ class Worker:
     async def subscribe(self, channel: str = CHANNEL) -> None:
         await self.ask("subscribe", channel=channel, reg={"key": "value"})
 
-    async def values_until(self, value: int, channel: str = CHANNEL) -> list[int]:
+    async def values_until(self, value: Any, channel: str = CHANNEL) -> list[Any]:
         """Wait until the last value that the subscriber got is *value*; returns all of them."""
-        values: list[int] = await self.ask("values_until", channel=channel, value=value)
+        values: list[Any] = await self.ask("values_until", channel=channel, value=value)
         return values
 
     async def is_leader(self, channel: str = CHANNEL) -> bool:
@@ -231,6 +235,15 @@ class Worker:
     def _lose(self) -> None:
         for answered in self._answered.values():
             answered.set()
+
+    def _error(self, description: dict[str, Any]) -> Exception:
+        name = description["type"]
+        cls = getattr(cluster_client, name, None) or getattr(builtins, name, None)
+        if not (isinstance(cls, type) and issubclass(cls, Exception)):
+            return WorkerError(description["traceback"])
+        error = cls.__new__(cls, *description["arguments"])
+        vars(error).update(description["attributes"])
+        return error
 
     # ---------------------------------------------------------- for the host
 
@@ -311,19 +324,23 @@ class Host(anyio.AsyncContextManagerMixin):
 
     async def spawn(self) -> Worker:
         """Start a process without a client."""
+        program = ["-W", "error", "-m", "support.worker", self._backend]
+        return await self.run(Worker, [sys.executable, *program])
+
+    async def run(self, kind: type[WorkerT], command: list[str]) -> WorkerT:
+        """Start a program that converses with the test as ``support.worker`` does."""
         output = self.directory / f"output.{next(self._numbers)}"
         ours, theirs = socket.socketpair()
         with theirs, output.open("wb") as file:
             process = await anyio.open_process(
-                [sys.executable, "-W", "error", "-m", "support.worker", self._backend],
+                command,
                 stdin=theirs.fileno(),
                 stdout=file.fileno(),
                 stderr=file.fileno(),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         ours.setblocking(False)
-        stream = await anyio.abc.UNIXSocketStream.from_socket(ours)
-        worker = Worker(process, stream, output)
+        worker = kind(process, await anyio.abc.UNIXSocketStream.from_socket(ours), output)
         self._workers.append(worker)
         self._tasks.start_soon(worker.listen)
         return worker
@@ -381,13 +398,3 @@ async def each(items: Iterable[ItemT], function: Callable[[ItemT], Awaitable[T]]
     if failures:
         raise failures[0]
     return [results[index] for index in sorted(results)]
-
-
-def _error(description: dict[str, Any]) -> Exception:
-    name = description["type"]
-    cls = getattr(cluster_client, name, None) or getattr(builtins, name, None)
-    if not (isinstance(cls, type) and issubclass(cls, Exception)):
-        return WorkerError(description["traceback"])
-    error = cls.__new__(cls, *description["arguments"])
-    vars(error).update(description["attributes"])
-    return error

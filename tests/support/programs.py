@@ -1,4 +1,4 @@
-"""A Python program as a process: its output read line by line, ended by Ctrl-C."""
+"""A program as a process: its output read line by line, ended by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -43,6 +43,11 @@ class Program:
         self._process.send_signal(signal.SIGINT)
         return await self.end()
 
+    async def terminate(self) -> int:
+        """Send SIGTERM; returns the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return await self.end()
+
     async def end(self) -> int:
         """Wait until it has ended, without a traceback; returns the exit code."""
         while await self._next_line() is not None:
@@ -60,11 +65,15 @@ class Program:
 
 
 @asynccontextmanager
-async def program(*arguments: object) -> AsyncGenerator[Program]:
-    """Run ``python -W error`` with the arguments for the time of a block."""
+async def program(
+    *arguments: object,
+    command: Sequence[str] = (sys.executable, "-u", "-W", "error"),
+    environment: Mapping[str, str] = os.environ,
+) -> AsyncGenerator[Program]:
+    """Run ``python -W error``, or another command, with the arguments for the time of a block."""
     process = await anyio.open_process(
-        [sys.executable, "-u", "-W", "error", *map(str, arguments)],
-        env={**os.environ, "PYTHONUTF8": "1"},
+        [*command, *map(str, arguments)],
+        env={**environment, "PYTHONUTF8": "1"},
         stderr=subprocess.STDOUT,
     )
     try:

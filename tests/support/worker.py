@@ -34,6 +34,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from cluster_client import Client, cluster
 from cluster_client.contrib.zookeeper import ZooKeeperClient
 from database_client import DatabaseClient
+from interop.registry import Registry
 from support.ledger import Ledger
 from support.load import Load
 from support.times import LIMIT
@@ -43,6 +44,7 @@ LONGEST_LINE: Final = 1 << 26
 _REAL_CLIENTS: Final[dict[str, type[Any]]] = {
     "ledger": Ledger,
     "database": DatabaseClient,
+    "registry": Registry,
     "works": Works,
     "zookeeper": ZooKeeperClient,
 }

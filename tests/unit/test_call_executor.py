@@ -13,22 +13,17 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from cluster_client import EncodeError, LinkClosedError, RefusedError, RemoteInvokeError
-from cluster_client._calls import (
-    CallExecutor,
-    CallRequest,
-    Outcome,
-    read_arguments,
-    unpack_arguments,
-)
+from cluster_client._calls import CallExecutor, Outcome
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
-from cluster_protocol import Invoke, RemoteProtocolError, join_arguments, pack_call
-from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
+from cluster_client._dialects import PeerDialect
+from cluster_protocol.codecs import MsgpackCodec
 from support.links import LONG
 from support.logs import LogRecorder
 from support.real_clients import Provided, real_client
 
 CODEC = MsgpackCodec()
+DIALECT = PeerDialect(CODEC)
 NEVER = Deadline.never()
 
 
@@ -67,7 +62,7 @@ class Real:
 
 
 TABLE = DelegateTable(Real, {})
-del TABLE.by_target["hidden"]
+del TABLE.by_wire_name["hidden"]
 
 
 @asynccontextmanager
@@ -82,7 +77,7 @@ async def execute(
     calls: CallExecutor, target: str, *args: Any, deadline: Deadline = NEVER, **kwargs: Any
 ) -> Outcome | None:
     return await calls.execute(
-        target, (args, kwargs), codec=CODEC, deadline=deadline, scope=calls.admit()
+        target, (args, kwargs), dialect=DIALECT, deadline=deadline, scope=calls.admit()
     )
 
 
@@ -155,7 +150,7 @@ async def test_a_cancelled_call_has_no_outcome() -> None:
         scope = calls.admit()
         scope.cancel()
         outcome = await calls.execute(
-            "wait", (("a",), {}), codec=CODEC, deadline=NEVER, scope=scope
+            "wait", (("a",), {}), dialect=DIALECT, deadline=NEVER, scope=scope
         )
         assert outcome is None
         assert calls.running == 0
@@ -196,52 +191,3 @@ async def test_what_does_not_end_in_time_is_cancelled() -> None:
         assert calls.running == 1
         real.gate.set()
         assert await calls.drain(math.inf)
-
-
-# ---------------------------------------------------------------- arguments
-
-
-class CountingCodec:
-    name = "counting"
-
-    def __init__(self) -> None:
-        self.encoded: list[object] = []
-
-    def encode(self, value: object, /) -> bytes:
-        self.encoded.append(value)
-        return CODEC.encode(value)
-
-    def decode(self, data: bytes, /) -> object:
-        return CODEC.decode(data)
-
-
-def test_a_request_is_encoded_once_per_codec() -> None:
-    counting = CountingCodec()
-    request = CallRequest(TABLE.by_target["echo"], (1,), {"times": 2}, 3)
-    codecs: list[Codec] = [counting, counting, JsonCodec(), counting]
-    encoded = [request.encode(codec) for codec in codecs]
-    assert len(counting.encoded) == 2
-    assert encoded[0] == encoded[1] == encoded[3] == CODEC.encode([[1], {"times": 2}])
-    assert encoded[2] == b'[[1],{"times":2}]'
-
-
-def test_an_argument_that_cannot_be_encoded_is_named_with_its_method() -> None:
-    request = CallRequest(TABLE.by_target["echo"], (object(),), {}, 3)
-    with pytest.raises(EncodeError, match=r"arguments of 'echo': value\[0\]\[0\]"):
-        request.encode(CODEC)
-
-
-def test_both_forms_of_a_call_are_read() -> None:
-    packed = pack_call(5_000_000, CODEC.encode([[1], {"times": 2}]))
-    assert read_arguments(Invoke("echo", 1, packed=True), packed, CODEC) == (
-        ((1,), {"times": 2}),
-        Deadline(5.0),
-    )
-    nodes = join_arguments([CODEC.encode(1), CODEC.encode("a")])
-    assert read_arguments(Invoke("echo", 2), nodes, CODEC) == (((1, "a"), {}), NEVER)
-
-
-@pytest.mark.parametrize("value", [None, [], [[], {}, 1], [{}, {}], [[], []], [[], {1: 2}]])
-def test_a_packed_call_of_another_shape_is_refused(value: object) -> None:
-    with pytest.raises(RemoteProtocolError, match="must hold a list and a mapping"):
-        unpack_arguments(value)

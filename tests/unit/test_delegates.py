@@ -229,3 +229,45 @@ async def test_a_generated_function_looks_like_the_real_method() -> None:
     assert list(inspect.signature(function).parameters) == ["self", "key", "default", "strict"]
     assert await function("owner", "k", strict=True) == "result"
     assert calls == [("owner", "get", ("k",), {"strict": True})]
+
+
+# --------------------------------------------------------- names on the wire
+
+
+class SnakeCase:
+    async def get_data(self) -> None: ...
+
+    async def get_data_2(self) -> None: ...
+
+    async def getNode(self) -> None: ...  # noqa: N802
+
+    async def close_it_(self) -> None: ...
+
+    def publish(self, reg: Any) -> None: ...
+
+
+def test_methods_have_their_own_names_on_the_wire() -> None:
+    found = DelegateTable(SnakeCase, {})
+    assert set(found.by_wire_name) == set(found.by_target)
+
+
+def test_methods_can_have_javascripts_names_on_the_wire() -> None:
+    found = DelegateTable(SnakeCase, {}, camel_case=True)
+    assert {method.target: name for name, method in found.by_wire_name.items()} == {
+        "get_data": "getData",
+        "get_data_2": "getData2",
+        "getNode": "getNode",
+        "close_it_": "closeIt_",
+        "publish": "publish",
+    }
+    assert set(found.by_name) == {"get_data", "get_data_2", "getNode", "close_it_"}
+
+
+def test_two_methods_cannot_have_one_name_on_the_wire() -> None:
+    class Both:
+        async def get_data(self) -> None: ...
+
+        async def getData(self) -> None: ...  # noqa: N802
+
+    with pytest.raises(ConfigurationError, match="are both 'getData' on the wire, with camel_case"):
+        DelegateTable(Both, {}, camel_case=True)

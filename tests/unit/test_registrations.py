@@ -10,6 +10,7 @@ import pytest
 from cluster_client import EncodeError
 from cluster_client._registrations import (
     MAX_REGISTRATION,
+    check_for_node,
     check_registration,
     publication_key,
 )
@@ -24,6 +25,9 @@ from cluster_protocol import Json
         ("/k", '$$inner$$__"/k"'),
         (["☃"], '$$inner$$__["☃"]'),
         (None, "$$inner$$__null"),
+        ({"b": 1, "1": 2, "0": {"10": 0, "9": 0}}, '$$inner$$__{"0":{"9":0,"10":0},"1":2,"b":1}'),
+        ([1.0, -0.0, 1e21, 1e-7, 0.1 + 0.2], "$$inner$$__[1,0,1e+21,1e-7,0.30000000000000004]"),
+        (2**53, "$$inner$$__9007199254740992"),
     ],
 )
 def test_the_key_is_the_json_text_as_node_writes_it(reg: Any, key: str) -> None:
@@ -35,6 +39,27 @@ def test_registrations_that_differ_in_the_order_of_keys_are_one() -> None:
     other = check_registration({"b": {"d": 3, "c": 2}, "a": 1})
     assert one.identity == other.identity
     assert one.key != other.key
+
+
+def test_numbers_that_are_equal_make_one_registration() -> None:
+    assert check_registration({"n": 1}).identity == check_registration({"n": 1.0}).identity
+
+
+def test_great_integers_are_told_apart_though_javascript_could_not() -> None:
+    one, other = check_registration({"id": 2**60 + 1}), check_registration({"id": 2**60 + 2})
+    assert one.key != other.key
+    assert one.identity != other.identity
+
+
+@pytest.mark.parametrize("reg", [{"id": [2**53 + 1]}, {"id": [-(2**60) - 1]}, {"id": [10**400]}])
+def test_what_javascript_would_round_is_not_for_node(reg: Any) -> None:
+    with pytest.raises(EncodeError, match=r"value\['id'\]\[0\]; .* 2\*\*53: send it as a str"):
+        check_for_node(check_registration(reg))
+
+
+@pytest.mark.parametrize("reg", [{"id": 2**53}, {"id": 2**60}, {"id": 0.1}, "text", None])
+def test_all_else_is(reg: Any) -> None:
+    check_for_node(check_registration(reg))
 
 
 def test_a_registration_is_a_copy() -> None:

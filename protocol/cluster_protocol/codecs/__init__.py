@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from cluster_protocol.codecs._javascript import UNDEFINED, NodeError
 from cluster_protocol.codecs._json import JsonCodec
 from cluster_protocol.codecs._msgpack import MsgpackCodec
+from cluster_protocol.codecs._serialize_json import SerializeJsonCodec
 from cluster_protocol.codecs._user_types import REGISTERED_TYPES, UserType, UserTypes
 
-__all__ = ["REGISTERED_TYPES", "Codec", "JsonCodec", "MsgpackCodec", "UserType", "UserTypes"]
+__all__ = [
+    "REGISTERED_TYPES",
+    "UNDEFINED",
+    "Codec",
+    "JsonCodec",
+    "MsgpackCodec",
+    "NodeError",
+    "SerializeJsonCodec",
+    "UserType",
+    "UserTypes",
+]
 
 
 @runtime_checkable

@@ -1,0 +1,202 @@
+"""How calls and errors are written, towards our peers and towards Node's (SPEC 3.2, 4.3, 5.4).
+
+The codec turns values into bytes; a dialect says which values there are: a packed call or
+Node's list of arguments, an error with its class or with Node's four members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from cluster_client import _exceptions
+from cluster_client._clock import Deadline
+from cluster_client._delegates import Method
+from cluster_client._encoding import check_size, encode
+from cluster_protocol import (
+    Frame,
+    Invoke,
+    RemoteProtocolError,
+    encode_registration_outcome,
+    join_arguments,
+    pack_call,
+    split_arguments,
+    unpack_call,
+)
+from cluster_protocol.codecs import Codec
+
+__all__ = [
+    "Arguments",
+    "CallRequest",
+    "Dialect",
+    "NodeDialect",
+    "PeerDialect",
+    "read_call",
+    "unpack_arguments",
+]
+
+_CALL_PARTS = 2
+_MILLISECONDS = 1000
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Body = Callable[[Deadline], bytes]
+"""Makes the application object of a call, from the deadline of its answer."""
+
+
+class CallRequest:
+    """A call on its way to whoever leads.
+
+    Encoded once per codec, however often it is sent again.
+
+    Args:
+        method: What to call.
+        args: Positional arguments, as `Method.bind` gave them.
+        kwargs: Keyword-only arguments.
+        timeout: For the answer, in seconds.
+    """
+
+    __slots__ = ("_encoded", "args", "kwargs", "method", "timeout")
+
+    def __init__(
+        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
+    ) -> None:
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.timeout = timeout
+        self._encoded: tuple[str, bytes] | None = None
+
+    def encode(self, codec: Codec) -> bytes:
+        """Return the codec's bytes of ``[positional, keyword]`` (SPEC 6.2).
+
+        Raises:
+            EncodeError: If an argument cannot be encoded; names the method and the path.
+        """
+        if self._encoded is None or self._encoded[0] != codec.name:
+            data = encode(codec, [self.args, self.kwargs], f"arguments of {self.method.name!r}")
+            self._encoded = (codec.name, data)
+        return self._encoded[1]
+
+
+class Dialect:
+    """What both dialects have in common.
+
+    Args:
+        codec: Of the application objects.
+
+    Attributes:
+        is_node: Whether it is spoken with a Node peer.
+    """
+
+    is_node = False
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def failure(self, exc: BaseException) -> bytes:
+        """Return the application object that tells an error. Never fails."""
+        return _exceptions.encode_failure(exc, self.codec, for_node=self.is_node)
+
+    def registration_outcome(self, error: Exception | None) -> bytes:
+        """Return the application object of an answer to a registration (SPEC 3.1).
+
+        Raises:
+            Exception: What a codec of the user's own raises.
+        """
+        failure = None if error is None else _exceptions.to_failure(error, self.codec)
+        return self.codec.encode(encode_registration_outcome(failure, for_node=self.is_node))
+
+
+class PeerDialect(Dialect):
+    """Spoken between our peers."""
+
+    def call(
+        self, request: CallRequest, *, oneway: bool, credit: int | None = None
+    ) -> tuple[bytes, Body]:
+        """Return connection object and application object of a call.
+
+        Raises:
+            EncodeError: If an argument cannot be encoded.
+        """
+        head = _head(
+            request.method.wire_name, len(request.args), oneway, packed=True, credit=credit
+        )
+        arguments = request.encode(self.codec)
+        return head, lambda deadline: pack_call(deadline.to_microseconds(), arguments)
+
+
+class NodeDialect(Dialect):
+    """Spoken with Node peers."""
+
+    is_node = True
+
+    def call(
+        self, request: CallRequest, *, oneway: bool, credit: int | None = None
+    ) -> tuple[bytes, Body]:
+        """Return connection object and application object of a call.
+
+        Raises:
+            EncodeError: If an argument cannot be encoded.
+            TypeError: If there are keyword-only arguments, which JavaScript has not.
+        """
+        del credit  # streams are refused before
+        name = request.method.name
+        if request.kwargs:
+            names = ", ".join(request.kwargs)
+            raise TypeError(
+                f"{name}(): a Node process leads, which takes positional arguments only, "
+                f"and no {names}"
+            )
+        arguments = join_arguments(
+            encode(self.codec, argument, f"argument {position} of {name!r}")
+            for position, argument in enumerate(request.args)
+        )
+        check_size(len(arguments), f"arguments of {name!r}")
+        head = _head(request.method.wire_name, len(request.args), oneway)
+        return head, lambda _: arguments
+
+
+@lru_cache(maxsize=1024)
+def _head(
+    method: str,
+    argument_count: int,
+    oneway: bool,
+    *,
+    packed: bool = False,
+    credit: int | None = None,
+) -> bytes:
+    """Encode a call's connection object; the same few are sent again and again."""
+    return Invoke(method, argument_count, oneway, packed=packed, credit=credit).encode()
+
+
+def read_call(message: Invoke, frame: Frame, codec: Codec) -> tuple[Arguments, Deadline]:
+    """Read an invocation's arguments, in either dialect, and when its caller gives up.
+
+    Node tells how long it waits, counted from when it sent the frame. One that wants no answer
+    names a time, too, which means nothing.
+
+    Raises:
+        RemoteProtocolError: If the application object is not what the message announces.
+    """
+    if message.packed:
+        microseconds, data = unpack_call(frame.application)
+        return unpack_arguments(codec.decode(data)), Deadline.from_microseconds(microseconds)
+    encoded = split_arguments(frame.application, message.argument_count)
+    waits = frame.timeout_ms > 0 and not message.oneway
+    deadline = Deadline.after(frame.timeout_ms / _MILLISECONDS) if waits else Deadline.never()
+    return (tuple(map(codec.decode, encoded)), {}), deadline
+
+
+def unpack_arguments(value: object) -> Arguments:
+    """Check the decoded ``[positional, keyword]`` of a packed call.
+
+    Raises:
+        RemoteProtocolError: If it is something else.
+    """
+    if isinstance(value, list) and len(value) == _CALL_PARTS:
+        args, kwargs = value
+        whole = isinstance(args, list) and isinstance(kwargs, dict)
+        if whole and all(isinstance(name, str) for name in kwargs):
+            return tuple(args), kwargs
+    raise RemoteProtocolError("a packed call must hold a list and a mapping with string keys")

@@ -1,0 +1,264 @@
+"""Reading serialize-json, more strictly than Node does.
+
+A token of the structure is a bracket, or a number in base 36: the index of an
+entry, or a negative number for a constant. The constants are put behind the entries
+so that Python's negative indexes find them, and brackets are replaced by more
+negative numbers: one loop in C reads them all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any, Final
+
+from cluster_protocol.codecs._base36 import IntegerPart, TakenError, is_run, numbers_of
+from cluster_protocol.codecs._javascript import EXACT_DIGITS, NodeError, from_base36
+from cluster_protocol.codecs._path import MAX_DEPTH, TOO_DEEP
+
+_PARTS: Final = 5
+
+_MIN_RUN: Final = 128
+"""Bytes whose indexes have more characters than this are read all at once, if they can be."""
+
+
+def read(data: bytes, undefined: object) -> object:
+    """Return the value of a document.
+
+    Args:
+        data: The document.
+        undefined: What JavaScript's undefined becomes.
+
+    Raises:
+        ValueError: If *data* is not one; says why.
+    """
+    try:
+        return _Reader(data, undefined, _MIN_RUN).value()
+    except TakenError:
+        return _Reader(data, undefined, math.inf).value()
+
+
+class _Reader:
+    """One document.
+
+    Args:
+        data: The document.
+        undefined: What JavaScript's undefined becomes.
+        min_run: What takes *min_run* or fewer characters is not read at once.
+    """
+
+    def __init__(self, data: bytes, undefined: object, min_run: float) -> None:
+        # Offsets, as copies of megabytes show. For bytes, even of the structure there is none.
+        count = data.count(b"^") + 1
+        if count != _PARTS:
+            raise ValueError(f"it has {count} parts, not {_PARTS}: {data[:80]!r}")
+        integers = data.index(b"^") + 1
+        floats = data.index(b"^", integers) + 1
+        dates = data.index(b"^", floats) + 1
+        structure = data.index(b"^", dates) + 1
+        strings = _strings_of(data[: integers - 1].decode())
+        others = [
+            *_floats_of(data[floats : dates - 1]),
+            *map(_date, numbers_of(data[dates : structure - 1])),
+        ]
+        self._data = data
+        self._integers = IntegerPart(data, integers, floats - 1, first=len(strings))
+        self._count = len(strings) + self._integers.count + len(others)
+        if self._count > len(data) - structure:
+            # A peer could have us build millions of entries for nothing.
+            raise ValueError("it has more entries than its structure can refer to")
+        self._text, runs = _without_bytes(data, structure)
+        self._contents: list[bytes | tuple[int, int]] = [
+            (self._take(*run) if run[1] - run[0] > min_run else None) or run for run in runs
+        ]
+        constants = (undefined, "", None, False, True)  # -5, -4, -3, -2, -1
+        self._entries = [*strings, *self._integers.left(), *others, *constants]
+
+    def _take(self, begin: int, end: int) -> bytes | None:
+        """Return bytes of which these are the indexes, if they are consecutive."""
+        size = self._data.count(b"|", begin, end) + 1
+        first = from_base36(self._data[begin : self._data.find(b"|", begin, end)].decode())
+        if first + size > self._count or not is_run(self._data, begin, end, int(first), size):
+            return None
+        return self._integers.take(int(first), size)
+
+    def value(self) -> object:
+        """Return the value."""
+        tokens = self._integers.moved(_tokens(self._text, self._count))
+        entries, contents = self._entries, iter(self._contents)
+        outer: list[Any] = []  # of each bracket that is open: the one around it, and its items
+        bracket = 0
+        items: list[object] = []
+        for token in tokens:
+            if token >= _FIRST_CONSTANT:
+                items.append(entries[token])
+            elif token == _END:
+                if not outer:
+                    raise ValueError("it closes a bracket that is not open")
+                whole = _whole(bracket, items)
+                items = outer.pop()
+                bracket = outer.pop()
+                items.append(whole)
+            elif token == _BYTES:
+                content = next(contents)
+                items.append(content if isinstance(content, bytes) else self._bytes(*content))
+            else:
+                if len(outer) == 2 * MAX_DEPTH:
+                    raise ValueError(TOO_DEEP)
+                outer.append(bracket)
+                outer.append(items)
+                bracket, items = token, []
+        if outer:
+            raise ValueError("it ends within brackets")
+        if len(items) != 1:
+            raise ValueError(f"it has {len(items)} values, not one")
+        return items[0]
+
+    def _bytes(self, begin: int, end: int) -> bytes:
+        """Return the bytes with these indexes, one by one."""
+        if begin == end:
+            return b""
+        text = self._data[begin:end].decode("ascii")
+        _check(text)
+        indexes = self._integers.moved(_numbers(text, self._count))
+        numbers: list[Any] = [self._entries[index] for index in indexes]
+        if not set(map(type, numbers)) <= {int}:  # `bytes` would take True, too
+            raise ValueError("bytes have an item that is no integer")
+        return bytes(numbers)  # fails beyond 0 to 255
+
+
+# ------------------------------------------------------------------- structure
+
+_FIRST_CONSTANT: Final = -5
+_OBJECT: Final = -6
+_ARRAY: Final = -7
+_ERROR: Final = -8
+_BYTES: Final = -9
+_END: Final = -10
+
+
+def _without_bytes(data: bytes, offset: int) -> tuple[str, list[tuple[int, int]]]:
+    """Return the structure without what its bytes consist of, and where that is."""
+    texts: list[bytes] = []
+    runs: list[tuple[int, int]] = []
+    while (begin := data.find(b"*", offset) + 1) > 0:
+        end = data.find(b"]", begin)
+        if end < 0:
+            raise ValueError("it ends within bytes")
+        texts.append(data[offset:begin])
+        runs.append((begin, end))
+        offset = end + 1
+    texts.append(data[offset:])
+    return b"".join(texts).decode("ascii"), runs
+
+
+def _tokens(text: str, count: int) -> list[int]:
+    """Return the tokens of a structure without bytes.
+
+    Raises:
+        ValueError: If anything in it is no token, or not below *count*.
+    """
+    if "|]" in text:  # the only bar too many that would not be seen below
+        raise ValueError("its structure has a bar before a bracket")
+    _check(text)
+    # Blanks on the side where there must be a bar or a bracket already: where there is none,
+    # what comes out is no number. One bar too many leaves a number without digits.
+    for bracket, mark in (("$", " -6|"), ("@", " -7|"), ("#", " -8|"), ("*", " -9 ")):
+        text = text.replace(bracket, mark)
+    return _numbers(text.replace("]", "|-A ").replace("||-A", "|-A"), count)
+
+
+_ALPHABET: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-|$@#*]"
+_DIGITS_TO_0: Final = bytes(
+    ord("0") if chr(char).isalnum() and char < 128 else char for char in range(256)
+)
+_TOO_LONG: Final = b"0" * (EXACT_DIGITS + 1)
+_NO_CONSTANT: Final = re.compile("-(?![1-5](?![0-9A-Z]))")
+
+
+def _check(text: str) -> None:
+    """Refuse what `int` would take, but is not in a structure."""
+    data = text.encode()
+    others = data.translate(None, _ALPHABET)
+    if others:
+        raise ValueError(f"its structure has {others[:80]!r} in it")
+    if _TOO_LONG in data.translate(_DIGITS_TO_0):  # `int` takes long for millions of digits
+        raise ValueError("its structure has an index that is too great")
+    if _NO_CONSTANT.search(text):
+        raise ValueError("its structure has an index below -5")
+
+
+def _numbers(text: str, count: int) -> list[int]:
+    try:
+        numbers = list(map(int, text.split("|"), repeat(36)))
+    except ValueError as exc:
+        raise ValueError("its structure has a bar too many, or lacks one") from exc
+    if max(numbers) >= count:
+        raise ValueError(f"its structure has an index beyond its {count} entries")
+    return numbers
+
+
+def _whole(bracket: int, items: list[object]) -> object:
+    """Make what stands between two brackets."""
+    if bracket == _ARRAY:
+        return items
+    if len(items) % 2:
+        raise ValueError("a key has no value")
+    pairs = iter(items)
+    try:
+        members: dict[Any, object] = dict(zip(pairs, pairs, strict=False))
+        "".join(members)  # fails on any key that is no text, without a loop
+    except TypeError as exc:
+        raise ValueError("a key is no string") from exc
+    if bracket == _OBJECT:
+        return members
+    # As Node makes errors; but what is no text stays among the fields, where it is seen first.
+    message, stack = (
+        str(members.pop(key)) if type(members.get(key)) is str else ""
+        for key in ("message", "stack")
+    )
+    return NodeError(message, stack, members)
+
+
+# ---------------------------------------------------------------- dictionaries
+
+
+def _strings_of(part: str) -> list[str]:
+    if not part:
+        return []
+    text = part.replace("+", " ")
+    if "%" not in text:
+        return text.split("|")
+    text = text.replace("%2B", "+").replace("%5E", "^")
+    if "%7C" not in text:
+        return text.replace("%25", "%").split("|")
+    return [string.replace("%7C", "|").replace("%25", "%") for string in text.split("|")]
+
+
+_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _floats_of(part: bytes) -> list[float]:
+    texts = part.decode("ascii").split("|") if part else []
+    if part.translate(None, b"0123456789.e+-|"):
+        return [_NOT_FINITE[text] if text in _NOT_FINITE else _finite(text) for text in texts]
+    return list(map(float, texts))
+
+
+def _finite(text: str) -> float:
+    if text.strip("0123456789.e+-"):  # `float` also takes blanks, _, nan and other digits
+        raise ValueError(f"not a number of JavaScript: {text[:80]!r}")
+    return float(text)
+
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def _date(milliseconds: float) -> dt.datetime:
+    try:
+        return _EPOCH + dt.timedelta(milliseconds=milliseconds)
+    except OverflowError as exc:
+        raise ValueError("a date is beyond the years 1 to 9999") from exc

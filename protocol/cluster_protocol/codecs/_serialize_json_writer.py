@@ -1,0 +1,253 @@
+"""Writing serialize-json."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Final
+
+from cluster_protocol.codecs._base36 import bytes_text, indexes, integer_text, run
+from cluster_protocol.codecs._javascript import (
+    MAX_EXACT,
+    NodeError,
+    Undefined,
+    in_key_order,
+    is_double,
+    number_text,
+)
+from cluster_protocol.codecs._path import MAX_DEPTH, TOO_DEEP, type_flaw
+
+
+class Token:
+    """Tokens of the structure that are no indexes."""
+
+    TRUE: Final = "-1"
+    FALSE: Final = "-2"
+    NULL: Final = "-3"
+    EMPTY_STRING: Final = "-4"
+    UNDEFINED: Final = "-5"
+    OBJECT: Final = "$"
+    ARRAY: Final = "@"
+    BYTES: Final = "*"
+    ERROR: Final = "#"
+    END: Final = "]"
+
+
+class UnfitError(ValueError):
+    """A value that cannot be carried; the text fits behind "it is"."""
+
+
+class Writer:
+    """One document: first `walk`, then `finish`."""
+
+    def __init__(self) -> None:
+        self._tokens: list[str] = []
+        self._strings: list[str] = []
+        self._next_index = indexes().__next__
+        # Numbers come behind the strings in the dictionary: what their indexes are is known
+        # when all strings are. Until then only their places among the tokens are.
+        self._integers: list[int] = []
+        self._integer_places: list[int] = []
+        self._floats: list[float] = []
+        self._float_places: list[int] = []
+        self._dates: list[int] = []
+        self._date_places: list[int] = []
+        self._bytes: list[tuple[int, bytes]] = []  # with the number of integers before it
+
+    def walk(self, value: object) -> None:  # noqa: PLR0912 - a call per item would cost more
+        """Take *value* apart; raises whatever code of the values raises, too."""
+        # The names are local, and the methods are not: so Python is fastest.
+        tokens, strings, next_index = self._tokens, self._strings, self._next_index
+        integers, integer_places = self._integers, self._integer_places
+        outer: list[Iterator[Any]] = []
+        items: Iterator[Any] = iter((value,))
+        while True:
+            for item in items:
+                kind = type(item)
+                if kind is str:
+                    if item:
+                        strings.append(item)
+                        tokens.append(next_index())
+                    else:
+                        tokens.append(Token.EMPTY_STRING)
+                elif kind is int:
+                    if not -MAX_EXACT <= item <= MAX_EXACT:
+                        _require_double(item)
+                    integers.append(item)
+                    integer_places.append(len(tokens))
+                    tokens.append("")
+                elif kind is float:
+                    self._add_float(item)
+                elif kind is bool:
+                    tokens.append(Token.TRUE if item else Token.FALSE)
+                elif item is None:
+                    tokens.append(Token.NULL)
+                else:
+                    if kind is dict:
+                        tokens.append(Token.OBJECT)
+                        inner: Iterator[Any] | None = _flat(item)
+                    elif kind is list:
+                        tokens.append(Token.ARRAY)
+                        inner = iter(item)
+                    else:
+                        inner = self._enter(item)
+                    if inner is not None:
+                        if len(outer) == MAX_DEPTH:
+                            raise ValueError(TOO_DEEP)
+                        outer.append(items)
+                        items = inner
+                        break  # and go on with what is in there
+            else:
+                if not outer:
+                    return
+                items = outer.pop()
+                tokens.append(Token.END)
+
+    def _enter(self, item: Any) -> Iterator[object] | None:
+        """Open a container and return its content; of anything else write all, return ``None``."""
+        match item:
+            case dict():
+                self._tokens.append(Token.OBJECT)
+                return _flat(item)
+            case list() | tuple():
+                self._tokens.append(Token.ARRAY)
+                return iter(item)
+            case NodeError():
+                self._tokens.append(Token.ERROR)
+                return chain(("message", item.message, "stack", item.stack), _flat(item.fields))
+            case bytes() | bytearray() | memoryview():
+                self._tokens.append(Token.BYTES)
+                self._bytes.append((len(self._integers), bytes(item)))
+            case dt.datetime():
+                self._dates.append(_milliseconds(item))
+                self._reserve(self._date_places)
+            case Undefined():
+                self._tokens.append(Token.UNDEFINED)
+            # Subclasses of what is above, enumerations for instance, whose methods may lie.
+            case str():
+                self.walk(str.__str__(item))
+            case int():
+                self.walk(int.__index__(item))
+            case float():
+                self.walk(float.__float__(item))
+            case _:
+                raise UnfitError(type_flaw(item))
+        return None
+
+    def _add_float(self, number: float) -> None:
+        if number.is_integer():
+            self._integers.append(int(number))
+            self._reserve(self._integer_places)
+        else:
+            self._floats.append(number)
+            self._reserve(self._float_places)
+
+    def _reserve(self, places: list[int]) -> None:
+        """Leave a place for the index of a number."""
+        places.append(len(self._tokens))
+        self._tokens.append("")
+
+    def finish(self) -> bytes:
+        """Return the whole document."""
+        integers: list[bytes] = []
+        runs: list[bytes] = []  # the indexes of each bytes
+        done, index = 0, len(self._strings)
+        for before, data in (*self._bytes, (len(self._integers), b"")):
+            if before > done:
+                integers.append("|".join(map(integer_text, self._integers[done:before])).encode())
+                index = self._place(self._integer_places[done:before], index)
+                done = before
+            if data:
+                integers.append(bytes_text(data))
+            runs.append(run(index, len(data)))
+            index += len(data)
+        index = self._place(self._float_places, index)
+        self._place(self._date_places, index)
+        head, *tails = self._structure().encode().split(b"*")
+        # One join of everything: with megabytes of bytes, each copy would show.
+        return b"".join(
+            (
+                _strings_text(self._strings).encode(),
+                b"^",
+                b"|".join(integers),
+                b"^",
+                _floats_text(self._floats).encode(),
+                b"^",
+                "|".join(map(integer_text, self._dates)).encode(),
+                b"^",
+                head,
+                *chain.from_iterable(
+                    (b"*", numbers, b"]", tail) for numbers, tail in zip(runs, tails, strict=False)
+                ),
+            )
+        )
+
+    def _place(self, places: list[int], index: int) -> int:
+        """Number the *places* from *index* on; return the next index."""
+        tokens = self._tokens
+        for place, text in zip(places, run(index, len(places)).decode().split("|"), strict=False):
+            tokens[place] = text
+        return index + len(places)
+
+    def _structure(self) -> str:
+        """Return the structure, with an asterisk for each bytes."""
+        text = "|".join(self._tokens)
+        # There is a bar between values only. Brackets are nothing but that: indexes are digits.
+        for superfluous in ("$|", "@|", "#|", "|]"):
+            text = text.replace(superfluous, superfluous.strip("|"))
+        return text
+
+
+def _require_double(number: int) -> None:
+    if not is_double(number):
+        raise UnfitError(
+            "an int that is no double: JavaScript's numbers are exact up to 2**53, send it as a str"
+        )
+
+
+def _flat(members: dict[str, object]) -> Iterator[object]:
+    """Return key, value, key, value, … in JavaScript's order of keys."""
+    # The least key tells whether one may begin with a digit. It also fails where not all are str.
+    if members and min(members) < ":":
+        members = in_key_order(members)
+    return chain.from_iterable(members.items())
+
+
+def _strings_text(strings: list[str]) -> str:
+    text = "|".join(strings)
+    if text.count("|") < max(len(strings), 1):  # no string has a bar: all can be escaped at once
+        return _escaped(text)
+    return "|".join([_escaped(string).replace("|", "%7C") for string in strings])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("+", "%2B").replace("^", "%5E").replace(" ", "+")
+
+
+def _floats_text(floats: list[float]) -> str:
+    text = "|".join(map(repr, floats))
+    # Python's spelling is JavaScript's but for exponents, infinities and NaN.
+    return "|".join(map(number_text, floats)) if "e" in text or "n" in text else text
+
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+_FIRST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+_LAST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+
+def _milliseconds(moment: dt.datetime) -> int:
+    """Return JavaScript's time value.
+
+    Raises:
+        UnfitError: If a Date cannot be it.
+    """
+    if moment.utcoffset() is None:
+        raise UnfitError("a datetime without time zone: a Date of Node is a point in time")
+    if not _FIRST <= moment <= _LAST:
+        raise UnfitError("a datetime beyond the years 1 to 9999 of UTC")
+    milliseconds, rest = divmod(moment - _EPOCH, _MILLISECOND)
+    if rest:
+        raise UnfitError("a datetime with microseconds: round it to milliseconds, as Node has them")
+    return milliseconds

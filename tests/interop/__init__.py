@@ -1,0 +1,1 @@
+"""Python and Node in one cluster: real processes, and the original from npm."""
