@@ -19,7 +19,8 @@ from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method
 from cluster_client._dialects import Arguments, Dialect
 from cluster_client._encoding import encode
-from cluster_client._real_client import Items, RealClient
+from cluster_client._items import Items
+from cluster_client._real_client import RealClient
 from cluster_client._streams import ItemSink
 from cluster_client.errors import LinkClosedError, RefusedError
 from cluster_protocol.codecs import Codec

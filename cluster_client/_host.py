@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
 import anyio.abc
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from cluster_client import _backend, _clock
 from cluster_client._backoff import Backoff
 from cluster_client._changes import Changes
+from cluster_client._clock import Deadline
 from cluster_client._hub import SubscriptionHub
 from cluster_client._logs import describe
 from cluster_client._real_client import RealClient
@@ -26,6 +30,9 @@ __all__ = ["Host", "HostEvents"]
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
+
+_taking: Final[ContextVar[object]] = ContextVar("cluster_client_taking", default=None)
+"""The snapshot that is being taken by this code, or by what called it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +63,12 @@ class _Instance:
         self.over = anyio.Event()
         self.changed = anyio.Event()
         self.reason: str | None = None
-        wake = _backend.event_loop_waker()
+        self._wake = wake = _backend.event_loop_waker()
+        self._taken: object = None
         self.leadership = Leadership(
             lost=lambda reason: wake(lambda: self.lose(reason)),
             step_down=lambda reason: wake(lambda: self._step_down(reason)),
-            state_changed=lambda: wake(self.changed.set),
+            state_changed=self._change,
         )
         self._on_step_down = on_step_down
 
@@ -68,6 +76,26 @@ class _Instance:
         if self.reason is None and not self.over.is_set():
             self.reason = reason
             self.over.set()
+
+    @contextmanager
+    def taking_snapshot(self) -> Generator[None]:
+        """Ask for its snapshot inside. What changes meanwhile is for the next one."""
+        self.changed = anyio.Event()
+        self._taken = object()
+        token = _taking.set(self._taken)
+        try:
+            yield
+        finally:
+            _taking.reset(token)
+            self._taken = None
+
+    def _change(self) -> None:
+        taken = self._taken
+        # Of what `snapshot` changes itself its result tells; another one would change it again,
+        # and so on for ever. The context reaches threads and tasks that it uses, and some of
+        # those live on: what they say later counts.
+        if taken is None or _taking.get() is not taken:
+            self._wake(self.changed.set)
 
     def _step_down(self, reason: str) -> None:
         if not self.over.is_set():
@@ -131,6 +159,7 @@ class Host:
                         self.hub.close()
                 upstream_tasks.cancel_scope.cancel()
             self._closing = True
+            self._changes.announce()  # whoever waits for a real client waits in vain
             if self.current is not None and self._instance is not None:
                 self._instance.over.set()
             else:
@@ -181,7 +210,7 @@ class Host:
             await self._keep_first()
             while self._renewing and not self._closing and self._start_error is None:
                 begin = _clock.now()
-                error = await self._have_one(None)
+                error = await self._have_one(None, self._due())
                 if error is not None:
                     self._log.warning("real_client_start_failed", error=describe(error))
                     self._changes.announce(error)
@@ -197,17 +226,21 @@ class Host:
 
     async def _keep_first(self) -> None:
         """Have the first one, with the last leader's snapshot if that works."""
+        due = self._due()
         try:
-            error = await self._have_one(self._inherited)
+            error = await self._have_one(self._inherited, due)
             if error is not None and self._inherited is not None:
                 self._log.warning("restore_failed", error=describe(error))
-                error = await self._have_one(None)
+                error = await self._have_one(None, due)
             if not self._opened.is_set():
                 self._start_error = error
         finally:
             self._opened.set()
 
-    async def _have_one(self, snapshot: Snapshot | None) -> Exception | None:
+    def _due(self) -> Deadline:
+        return Deadline.after(self._spec.options.max_wait_time)
+
+    async def _have_one(self, snapshot: Snapshot | None, due: Deadline) -> Exception | None:
         """Have a real client until it is lost, or the host closed; returns why it didn't start."""
         spec = self._spec
         instance = self._instance = _Instance(self._on_step_down)
@@ -221,22 +254,34 @@ class Host:
             log=self._log,
         )
         started = False
-        try:
-            async with real.open(snapshot):
-                if spec.table.hands_over_state:
-                    await self._take_snapshot(real, instance)
-                started = True
-                self._install(real)
-                await self._wait_until_over(real, instance)
+        # Not inside of `open`: a real client's own cancel scopes have to end in turn.
+        with anyio.CancelScope() as patience:
+            if self._opened.is_set():  # for the first start those who wait for it have a limit
+                patience.deadline = anyio.current_time() + due.remaining
+            try:
+                async with real.open(snapshot, due):
+                    patience.deadline = math.inf
+                    await checkpoint_if_cancelled()
+                    if spec.table.hands_over_state:
+                        await self._take_first_snapshot(real, instance, snapshot, due)
+                    started = True
+                    self._install(real)
+                    await self._wait_until_over(real, instance)
+                    self._remove(instance)
+            except Exception as exc:
+                if not started:
+                    if real.hung == "restore":
+                        self._keep_snapshot(None)  # it would cost the next start as much time
+                    return exc
+                # It has ended by itself: a task group of its own, say, of which a task has failed.
+                instance.lose(describe(exc))
                 self._remove(instance)
-        except Exception as exc:
-            if not started:
-                return exc
-            # It has ended by itself: a task group of its own, say, of which a task has failed.
-            instance.lose(describe(exc))
-            self._remove(instance)
-        finally:
-            self._instance = None
+            finally:
+                instance.over.set()
+                self._instance = None
+        if patience.cancelled_caught:
+            limit = spec.options.max_wait_time
+            return TimeoutError(f"{spec.cls.__qualname__} did not start within {limit:g} s")
         return None
 
     async def _wait_until_over(self, real: RealClient, instance: _Instance) -> None:
@@ -288,12 +333,19 @@ class Host:
     async def _follow_snapshots(self, real: RealClient, instance: _Instance) -> None:
         while True:
             await instance.changed.wait()
-            await self._take_snapshot(real, instance)
+            await self._take_snapshot(real, instance, Deadline.never())
 
-    async def _take_snapshot(self, real: RealClient, instance: _Instance) -> None:
-        instance.changed = anyio.Event()  # before it is asked: what changes meanwhile is taken next
+    async def _take_first_snapshot(
+        self, real: RealClient, instance: _Instance, restored: Snapshot | None, due: Deadline
+    ) -> None:
+        if restored is None:
+            self._keep_snapshot(None)  # the last leader's stands for nothing of this one
+        await self._take_snapshot(real, instance, due)
+
+    async def _take_snapshot(self, real: RealClient, instance: _Instance, due: Deadline) -> None:
         try:
-            snapshot = await real.take_snapshot()
+            with instance.taking_snapshot():
+                snapshot = await real.take_snapshot(due)
         except Exception as exc:
             # The last one stands: the successor has to cope with an old one anyway.
             self._log.warning("snapshot_failed", error=describe(exc))

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Generator,
     Iterable,
     Mapping,
 )
-from contextlib import asynccontextmanager
-from typing import Any, Final, Self
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from cluster_client import _backend
+from cluster_client._clock import Deadline
+from cluster_client._items import Items
 from cluster_client._logs import describe
 from cluster_client._snapshots import Snapshot
 from cluster_client._threads import ThreadIterator, WorkerThreads
 from cluster_client.leadership import Leadership
 
+__all__ = ["Items", "RealClient", "is_purely_synchronous"]
+
 _CLOSE_LIMIT: Final = 10.0
 """Seconds for the real client's close: a leader that hangs there would keep the port."""
 
-_NOTHING: Final = object()
+_HOOK_LIMIT: Final = 10.0
+"""Seconds for each hook around its state; less where there is not twice as much to start in."""
+
+_NEVER: Final = Deadline.never()
 
 
 class RealClient:
@@ -45,6 +55,9 @@ class RealClient:
         threads: Number of worker threads.
         leadership: For a class that has ``attach_leadership``.
         log: Logger, already bound to the client.
+
+    Attributes:
+        hung: The hook that took so long that the start was given up.
     """
 
     def __init__(
@@ -69,45 +82,55 @@ class RealClient:
         self._in_thread = is_purely_synchronous(cls)
         self._enters = _context_manager_methods(cls)
         self._instance: Any = None
+        self._made = False
+        self._started = False
+        self.hung: str | None = None
 
     @asynccontextmanager
-    async def open(self, snapshot: Snapshot | None = None) -> AsyncGenerator[RealClient]:
+    async def open(
+        self, snapshot: Snapshot | None = None, due: Deadline = _NEVER
+    ) -> AsyncGenerator[RealClient]:
         """Make and start the real client; close it at the end.
 
         ``__aenter__`` (or ``__enter__``) and ``__aexit__`` are used where the
         class has them, else ``start``, ``ready`` and ``aclose`` or ``close``,
-        whichever are there, synchronous or not, or *close*. One whose ``start`` or
-        ``ready`` fails is closed again.
+        whichever are there, synchronous or not, or *close*. One of the latter whose
+        ``attach_leadership``, ``restore``, ``start`` or ``ready`` fails is closed again.
 
         Args:
             snapshot: For its ``restore``, before the start.
+            due: When the start should be over. ``attach_leadership`` and ``restore`` may take
+                half of the time until then, and at most 10 s.
 
         Raises:
+            TimeoutError: If one of those two takes longer.
             BaseException: Whatever constructor, restore and start raise; what made it end by
                 itself.
 
         Cancellation:
             During the start it is passed on. The close is shielded, and limited to 10 s.
         """
+        failure: BaseException | None = None
         # Entered before any cancel scope of the real client's own, as they have to end in turn.
-        with anyio.CancelScope() as self._scope:
-            try:
-                await self._make()
-                await self._start(snapshot)
+        with anyio.CancelScope() as self._hook_scope:
+            with anyio.CancelScope() as self._scope:
                 try:
+                    await self._make()
+                    await self._start(snapshot, due)
                     yield self
-                except anyio.get_cancelled_exc_class() as exc:
+                except BaseException as exc:
+                    failure = exc
                     await self._close(exc)
                     raise
-                except BaseException:
+                else:
                     await self._close()
-                    raise
-                await self._close()
-            finally:
-                if self._threads is not None:
-                    await self._threads.aclose()
-        if self._scope.cancelled_caught:
-            self._log.warning("real_client_close_timed_out", limit=_CLOSE_LIMIT)
+                finally:
+                    if self._threads is not None:
+                        await self._threads.aclose()
+            if failure is not None:
+                raise failure  # giving up the close has swallowed it
+        if self._hook_scope.cancelled_caught:
+            raise TimeoutError(self._hook_error)
 
     async def invoke(self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a method and return its result.
@@ -194,22 +217,29 @@ class RealClient:
         except Exception as exc:
             self._log.warning("stream_close_failed", method=target, error=describe(exc))
 
-    async def take_snapshot(self) -> Snapshot | None:
+    async def take_snapshot(self, due: Deadline = _NEVER) -> Snapshot | None:
         """Return what a successor needs; ``None`` if the real client has nothing to tell.
 
+        Args:
+            due: It may take half of the time until then, and at most 10 s.
+
         Raises:
+            TimeoutError: If it takes longer.
             EncodeError: If it cannot be sent.
             BaseException: What the real client's ``snapshot`` raises.
         """
-        return Snapshot.of(await self._run(self._instance.snapshot))
+        limit = _hook_limit(due)
+        with anyio.move_on_after(limit):
+            return Snapshot.of(await self._run(self._instance.snapshot))
+        raise TimeoutError(self._lateness("snapshot", limit))
 
     async def hand_over(self) -> None:
         """Tell that a successor takes over what the snapshot stands for; the close follows."""
-        with anyio.move_on_after(_CLOSE_LIMIT):
-            try:
+        try:
+            with anyio.fail_after(_HOOK_LIMIT):
                 await self._run(self._instance.hand_over)
-            except Exception as exc:  # then it is closed as ever
-                self._log.warning("hand_over_failed", error=describe(exc))
+        except Exception as exc:  # then it is closed as ever
+            self._log.warning("hand_over_failed", error=describe(exc))
 
     async def invoke_part(self, target: str, *args: Any) -> None:
         """Call the method that subscribes or unsubscribes."""
@@ -218,8 +248,6 @@ class RealClient:
     async def _make(self) -> None:
         def construct() -> None:
             self._instance = self._cls(*self._args, **self._kwargs)
-            if callable(getattr(self._cls, "attach_leadership", None)):
-                self._instance.attach_leadership(self._leadership)
 
         try:
             await self._run(construct)
@@ -228,6 +256,7 @@ class RealClient:
                 # A thread can't be stopped: what it may still make is closed behind it.
                 self._threads.put(self._close_unstarted)
             raise
+        self._made = True
 
     def _close_unstarted(self) -> None:
         """Close an instance that was made when nobody wanted it any more; in its thread."""
@@ -239,48 +268,67 @@ class RealClient:
             except Exception as exc:
                 self._log.warning("real_client_close_failed", error=describe(exc))
 
-    async def _start(self, snapshot: Snapshot | None) -> None:
+    async def _start(self, snapshot: Snapshot | None, due: Deadline) -> None:
+        if callable(getattr(self._cls, "attach_leadership", None)):
+            await self._run_hook("attach_leadership", self._leadership, due=due)
+        if snapshot is not None:
+            await self._run_hook("restore", snapshot.reveal(), due=due)
         if self._enters is not None:
-            await self._restore(snapshot)
             await self._run(getattr(self._instance, self._enters[0]))
-            return
-        try:
-            await self._restore(snapshot)
+        else:
             for name in ("start", "ready"):
                 await self._run_if_there(name)
-        except BaseException:
-            await self._close()
-            raise
+        self._started = True
+        await checkpoint_if_cancelled()  # rather now than in the midst of its use
 
-    async def _restore(self, snapshot: Snapshot | None) -> None:
-        if snapshot is not None:
-            await self._run(self._instance.restore, snapshot.reveal())
+    async def _run_hook(self, name: str, *args: Any, due: Deadline) -> None:
+        """Call a hook of the start. If it takes too long, that is the end of the start."""
+        limit = _hook_limit(due)
+        self.hung, self._hook_error = name, self._lateness(name, limit)
+        self._hook_scope.deadline = anyio.current_time() + limit
+        try:
+            await self._run(getattr(self._instance, name), *args)
+        finally:
+            if not self._hook_scope.cancel_called:
+                self.hung = None
+            self._hook_scope.deadline = math.inf
 
-    async def _close(self, cancellation: BaseException | None = None) -> None:
-        """Close it; an error is only logged, as nobody is left who could act on it.
+    def _lateness(self, hook: str, limit: float) -> str:
+        return f"{self._cls.__qualname__}.{hook}() took longer than {limit:g} s"
+
+    async def _close(self, failure: BaseException | None = None) -> None:
+        """Close it, as far as it has got; an error is only logged, as nobody could act on it.
 
         Args:
-            cancellation: What ended its use. It may come from a cancel scope of the real
-                client's own, a task group of which a task has failed; then it is that
-                scope's to catch, and the failure is raised.
+            failure: What ended its start or its use. A cancellation may come from a cancel scope
+                of the real client's own, a task group of which a task has failed; then it is
+                that scope's to catch, and the failure is raised.
         """
+        if not (self._made if self._enters is None else self._started):
+            return
         self._scope.shield = True
         self._scope.deadline = anyio.current_time() + _CLOSE_LIMIT
+        cancelled = self._started and isinstance(failure, anyio.get_cancelled_exc_class())
         try:
             if self._enters is None:
                 await self._run_if_there(self._close_name, surely=True)
                 return
             leave = getattr(self._instance, self._enters[1])
-            if cancellation is None or self._in_thread:
+            if failure is None or not cancelled or self._in_thread:
                 await self._run(leave, None, None, None, surely=True)
                 return
-            caught = leave(type(cancellation), cancellation, cancellation.__traceback__)
-            if await caught if inspect.isawaitable(caught) else caught:
-                raise RuntimeError(f"{self._cls.__qualname__} has ended by itself")
+            with self._exits_as_errors():
+                caught = leave(type(failure), failure, failure.__traceback__)
+                if await caught if inspect.isawaitable(caught) else caught:
+                    raise RuntimeError(f"{self._cls.__qualname__} has ended by itself")
         except Exception as exc:
-            if cancellation is not None:
+            if cancelled:
                 raise
             self._log.warning("real_client_close_failed", error=describe(exc))
+        finally:
+            if self._scope.cancel_called:
+                self._log.warning("real_client_close_timed_out", limit=_CLOSE_LIMIT)
+            self._scope.deadline = math.inf
 
     async def _run_if_there(self, name: str, *, surely: bool = False) -> None:
         # On the class: a proxy's __getattr__ would find anything on the instance.
@@ -295,17 +343,21 @@ class RealClient:
             args: Its arguments.
             surely: In a thread, call it even if its turn comes when nobody waits any more.
         """
+        with self._exits_as_errors(), _backend.stray_cancellations_as_errors():
+            if self._in_thread:
+                threads = self._open_threads()
+                run = threads.run_surely if surely else threads.run
+                result = await run(function, *args)
+            else:
+                result = function(*args)
+            return await result if inspect.isawaitable(result) else result
+
+    @contextmanager
+    def _exits_as_errors(self) -> Generator[None]:
+        """The end of one real client is not the end of the event loop that it runs in."""
         try:
-            with _backend.stray_cancellations_as_errors():
-                if self._in_thread:
-                    threads = self._open_threads()
-                    run = threads.run_surely if surely else threads.run
-                    result = await run(function, *args)
-                else:
-                    result = function(*args)
-                return await result if inspect.isawaitable(result) else result
-        except SystemExit as exc:
-            # The end of one real client is not the end of the event loop that it runs in.
+            yield
+        except (SystemExit, GeneratorExit) as exc:
             raise RuntimeError(f"{self._cls.__qualname__} raised {exc!r}") from exc
 
     async def _in_worker(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -317,50 +369,6 @@ class RealClient:
         return self._threads
 
 
-class Items:
-    """Iterates over what a method has returned.
-
-    Args:
-        iterator: Made of that.
-    """
-
-    def __init__(self, iterator: AsyncIterator[Any]) -> None:
-        self._iterator = iterator
-        self._ahead: Any = _NOTHING
-        self._ended = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        if self._ahead is not _NOTHING:
-            item, self._ahead = self._ahead, _NOTHING
-            return item
-        if self._ended:
-            raise StopAsyncIteration
-        return await anext(self._iterator)
-
-    async def throw(self, cancellation: BaseException) -> None:
-        """Hand over a cancellation that came between two items, and not from outside.
-
-        A generator may have a limit or a task group open around its ``yield``. When that strikes,
-        it is whoever waits for the next item to be asked for that is cancelled; but the
-        cancellation is the generator's to catch. Then its next item, or its end, comes as ever.
-
-        Raises:
-            BaseException: The cancellation, if it was not the generator's; what that makes of it.
-        """
-        generator = self._iterator
-        if self._ended or not isinstance(generator, AsyncGenerator):
-            raise cancellation
-        if self._ahead is not _NOTHING:
-            raise RuntimeError("a generator must not go on to yield inside a cancelled scope")
-        try:
-            self._ahead = await generator.athrow(cancellation)
-        except StopAsyncIteration:
-            self._ended = True
-
-
 def is_purely_synchronous(cls: type[Any]) -> bool:
     """Tell whether a class has no coroutine function, async generator or async lifecycle."""
     for name in dir(cls):
@@ -369,6 +377,11 @@ def is_purely_synchronous(cls: type[Any]) -> bool:
             return False
     # asynccontextmanager-like mixins define it as an ordinary function.
     return not hasattr(cls, "__aenter__")
+
+
+def _hook_limit(due: Deadline) -> float:
+    """Return the seconds for a hook that leave time for what follows if it is given up."""
+    return min(_HOOK_LIMIT, due.remaining / 2)
 
 
 def _context_manager_methods(cls: type[Any]) -> tuple[str, str] | None:

@@ -56,11 +56,14 @@ class WorkerThreads:
     Args:
         count: Number of threads; 1 keeps everything in one thread.
         name: Prefix of the threads' names.
+
+    Attributes:
+        wake: Has a function called in the event loop, from any thread.
     """
 
     def __init__(self, count: int, name: str) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._wake = _backend.event_loop_waker()
+        self.wake = _backend.event_loop_waker()
         self._running = count
         self._all_ended = anyio.Event()
         number = next(_numbers)
@@ -118,9 +121,9 @@ class WorkerThreads:
         while (job := self._jobs.get()) is not None:
             if not job.abandoned:
                 job.execute()
-                self._wake(job.done.set)
+                self.wake(job.done.set)
             del job  # or the last result would live until the next call
-        self._wake(self._one_ended)
+        self.wake(self._one_ended)
 
     def _one_ended(self) -> None:
         self._running -= 1
@@ -131,8 +134,9 @@ class WorkerThreads:
 class ThreadIterator:
     """Iterates over an ordinary iterable in worker threads, several items at a turn.
 
-    A turn costs as much as dozens of small items. It ends early when items are
-    slow to come, so that the first one need not wait for the others.
+    A turn costs as much as dozens of small items. Whoever waits is woken by the first item of
+    a turn, while the thread goes on with the others: one that is slow to come holds up none
+    before it. The turn ends early then, as the threads are not for one iterator alone.
 
     Args:
         iterable: Anything with ``__iter__``.
@@ -146,6 +150,9 @@ class ThreadIterator:
         self._items: deque[Any] = deque()
         self._error: BaseException | None = None
         self._ended = False
+        self._fetching = False
+        self._waiting: anyio.Event | None = None
+        self._told: anyio.Event | None = None
         # With several threads a close may come while `next` is running in another one.
         self._turn = threading.Lock()
 
@@ -153,14 +160,40 @@ class ThreadIterator:
         return self
 
     async def __anext__(self) -> Any:
-        if not self._items and not self._ended:
-            await self._threads.run(self._fetch)
-        if self._items:
-            return self._items.popleft()
+        while True:
+            ended = self._ended  # looked at first: the last item may come in between
+            if self._items:
+                return self._items.popleft()
+            if ended:
+                break
+            await self._wait()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         raise StopAsyncIteration
+
+    async def _wait(self) -> None:
+        """Wait until there may be something to see; a turn is begun if none is going on.
+
+        Cancellation:
+            Safe: items that have been made are kept. A turn that has not begun is dropped.
+        """
+        # In this order, and the thread's is the reverse: what it tells from now on wakes us.
+        woken = self._waiting = anyio.Event()
+        job = None
+        if not self._fetching:
+            self._fetching = True
+            job = self._threads.put(self._fetch)
+        try:
+            if not self._items:
+                await woken.wait()
+        except BaseException:
+            if job is not None:
+                job.abandoned = True
+                self._fetching = False
+            raise
+        finally:
+            self._waiting = None
 
     async def aclose(self) -> None:
         """Close the iterator, if it can be, behind an item that is still being made."""
@@ -169,21 +202,38 @@ class ThreadIterator:
 
     def _fetch(self) -> None:
         with self._turn:
-            turn_ends = _clock.now() + _LONGEST_TURN
-            for _ in range(_ITEMS_PER_TURN):
-                if self._ended:
-                    return
-                try:
-                    if self._iterator is None:
-                        self._iterator = iter(self._iterable)
-                    self._items.append(next(self._iterator))
-                except StopIteration:
-                    self._ended = True
-                except BaseException as exc:  # raised where the items are awaited
-                    self._error = exc
-                    self._ended = True
-                if _clock.now() > turn_ends:
-                    return
+            try:
+                self._fetch_some()
+            finally:
+                self._fetching = False
+                self._tell()
+
+    def _fetch_some(self) -> None:
+        turn_ends = _clock.now() + _LONGEST_TURN
+        for _ in range(_ITEMS_PER_TURN):
+            if self._ended:
+                return
+            try:
+                if self._iterator is None:
+                    self._iterator = iter(self._iterable)
+                self._items.append(next(self._iterator))
+            except StopIteration:
+                self._ended = True
+                return
+            except BaseException as exc:  # raised where the items are awaited
+                self._error = exc
+                self._ended = True
+                return
+            self._tell()
+            if _clock.now() > turn_ends:
+                return
+
+    def _tell(self) -> None:
+        """Wake whoever waits, once; in the thread whose turn it is."""
+        waiting = self._waiting
+        if waiting is not None and waiting is not self._told:
+            self._told = waiting
+            self._threads.wake(waiting.set)
 
     def _close(self) -> None:
         with self._turn:

@@ -184,7 +184,6 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         if self.state is not ClientState.NEW:
             raise ClientClosedError(f"{self!r} cannot be opened twice; create another client")
         membership = self._membership
-        membership.begin()
         body_error: BaseException | None = None
         try:
             async with anyio.create_task_group() as tasks:
@@ -193,6 +192,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                     self._spec, membership, tasks, self._table, self._log
                 )
                 self._publishing = Publishing(self._spec, self._calling.call, self._log)
+                membership.begin()  # state listeners may use the client from here on
                 tasks.start_soon(membership.run)
                 try:
                     await membership.wait_opened()

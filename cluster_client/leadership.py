@@ -63,7 +63,12 @@ class Leadership:
         self._step_down(_text(reason))
 
     def state_changed(self) -> None:
-        """Say that ``snapshot()`` has something new to tell: it is called again soon."""
+        """Say that ``snapshot()`` has something new to tell: it is called again soon.
+
+        However often this is said while ``snapshot()`` is running, it is called once more after
+        that. What ``snapshot()`` says itself, or what it calls in its own context, counts for
+        nothing: its result tells what it has changed.
+        """
         self._state_changed()
 
 

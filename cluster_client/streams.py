@@ -72,8 +72,8 @@ class Stream(Generic[ItemT_co]):
     Only the first item has a limit, ``response_timeout``. Until it has come a stream is like any
     call, and raises what `Client` tells; afterwards iterating raises
 
-    - `StreamInterruptedError` if the leader is lost, or the client is closed: a stream is never
-      resumed;
+    - `StreamInterruptedError` if the leader is lost: a stream is never resumed;
+    - `ClientClosedError` if the client is closed, behind the items that have come;
     - what the generator raised.
 
     A stream is to be read by one task at a time. If that is cancelled while it waits for an item,
@@ -82,14 +82,22 @@ class Stream(Generic[ItemT_co]):
     Args:
         method: Name of the method, for errors.
         begin: Calls it and waits for the first item; returns the name of the leadership, too.
+        check_open: Raises if the client is closed; gets the method's name, and how many items
+            were read.
 
     Source:
         Node's cluster-client has nothing of the kind.
     """
 
-    def __init__(self, method: str, begin: Callable[[], Awaitable[tuple[FirstItem, str]]]) -> None:
+    def __init__(
+        self,
+        method: str,
+        begin: Callable[[], Awaitable[tuple[FirstItem, str]]],
+        check_open: Callable[[str, int], None] = lambda _method, _received: None,
+    ) -> None:
         self._method = method
         self._begin = begin
+        self._check_open = check_open
         self._source: ItemSource | None = None
         self._epoch = ""
         self._received = 0
@@ -133,6 +141,7 @@ class Stream(Generic[ItemT_co]):
         try:
             return await self._source.next()
         except LinkClosedError as exc:
+            self._check_open(self._method, self._received)
             raise StreamInterruptedError(self._method, self._epoch, self._received) from exc
 
     async def aclose(self) -> None:

@@ -6,39 +6,13 @@ from typing import Any
 
 import pytest
 
+from interop.known import FROM_A_FOLLOWER, FROM_A_LEADER, assert_known, until_received
 from support.load import Account
 from support.node import MixedHost, NodeError, NodeWorker, node_version
 from support.processes import each
 
 CHANNEL = "registry"
 REG = {"path": "/a"}
-
-FROM_A_FOLLOWER: list[
-    dict[str, Any]
-] = [  # connection objects, with what is there in each; see the wire's README
-    {"type": "register_channel", "channelName": CHANNEL},
-    {"type": "invoke", "method": str, "argLength": int, "oneway": bool},
-    {"type": "subscribe", "key": str, "reg": dict},
-    {"type": "unSubscribe", "key": str, "reg": dict},
-    {"type": "subscribe_result_res"},
-    {"type": "heartbeat"},
-]
-FROM_A_LEADER: list[dict[str, Any]] = [
-    {"type": "register_channel_res"},
-    {"type": "invoke_result", "success": bool},
-    {"type": "subscribe_result", "key": str},
-    {"type": "heartbeat_res"},
-]
-RESPONSES = {"register_channel_res", "invoke_result", "subscribe_result_res", "heartbeat_res"}
-
-
-def fits(connection_object: dict[str, Any], pattern: dict[str, Any]) -> bool:
-    def fits_value(value: Any, wanted: Any) -> bool:
-        return isinstance(value, wanted) if isinstance(wanted, type) else bool(value == wanted)
-
-    return connection_object.keys() == pattern.keys() and all(
-        fits_value(value, pattern[key]) for key, value in connection_object.items()
-    )
 
 
 async def open_registry(host: MixedHost, real: str = "registry", **settings: Any) -> NodeWorker:
@@ -50,12 +24,6 @@ async def open_registry(host: MixedHost, real: str = "registry", **settings: Any
 async def open_two(host: MixedHost, **settings: Any) -> tuple[NodeWorker, NodeWorker]:
     """Return the leader and a follower."""
     return await open_registry(host, **settings), await open_registry(host, **settings)
-
-
-async def until_received(worker: NodeWorker, types: set[str]) -> None:
-    """Wait until there was a frame of each type."""
-    while types - {frame["connObj"]["type"] for frame in await worker.received()}:
-        pass  # to ask takes its time
 
 
 async def test_one_leads_and_the_other_follows(host: MixedHost) -> None:
@@ -181,10 +149,10 @@ async def test_every_frame_is_recorded_and_known(host: MixedHost) -> None:
         await until_received(worker, {pattern["type"] for pattern in patterns})
         frames = await worker.received()
         assert await worker.received_count() >= len(frames)
-        for frame in frames:
-            assert any(fits(frame["connObj"], pattern) for pattern in patterns), frame
-            assert frame["isResponse"] == (frame["connObj"]["type"] in RESPONSES)
+        assert_known(frames, patterns)
     (registration,) = [
-        frame for frame in await leader.received() if frame["connObj"] == FROM_A_FOLLOWER[0]
+        frame
+        for frame in await leader.received()
+        if frame["connObj"] == {"type": "register_channel", "channelName": CHANNEL}
     ]
     assert (registration["timeout"], registration["appHex"]) == (3000, "")

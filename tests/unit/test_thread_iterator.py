@@ -43,21 +43,64 @@ async def test_an_error_comes_behind_the_items(
         await anext(items)
 
 
-async def test_the_first_item_does_not_wait_for_slow_ones(threads: WorkerThreads) -> None:
-    gate = threading.Event()
+async def test_an_item_does_not_wait_for_the_slow_one_behind_it(threads: WorkerThreads) -> None:
+    gates = [threading.Event() for _ in range(3)]
+
+    def slow() -> Iterator[int]:
+        for number, gate in enumerate(gates):
+            yield 2 * number
+            yield 2 * number + 1
+            gate.wait()
+
+    items = ThreadIterator(slow(), threads)
+    for number, gate in enumerate(gates):
+        assert await anext(items) == 2 * number
+        assert await anext(items) == 2 * number + 1
+        gate.set()
+    with pytest.raises(StopAsyncIteration):
+        await anext(items)
+
+
+async def test_an_item_that_comes_while_its_reader_waits_again_is_handed_on(
+    threads: WorkerThreads,
+) -> None:
+    """The reader waits for a turn that has given an item already, and goes on."""
+    asked, gate = threading.Event(), threading.Event()
 
     def slow() -> Iterator[int]:
         yield 0
-        threading.Event().wait(0.01)  # longer than a turn may take
-        yield 1
+        asked.set()
         gate.wait()
-        yield 2
+        yield 1
 
     items = ThreadIterator(slow(), threads)
     assert await anext(items) == 0
-    assert await anext(items) == 1
+    async with anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            assert await anext(items) == 1
+
+        tasks.start_soon(read)
+        await anyio.to_thread.run_sync(asked.wait)
+        await anyio.wait_all_tasks_blocked()
+        gate.set()
+
+
+async def test_a_reader_that_gives_up_loses_no_item(threads: WorkerThreads) -> None:
+    entered, gate = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[int]:
+        entered.set()
+        gate.wait()
+        yield from range(100)
+
+    items = ThreadIterator(slow(), threads)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, items)
+        await anyio.to_thread.run_sync(entered.wait)
+        tasks.cancel_scope.cancel()
     gate.set()
-    assert [item async for item in items] == [2]
+    assert [item async for item in items] == list(range(100))
 
 
 async def test_a_close_waits_for_the_item_that_is_being_made(threads: WorkerThreads) -> None:

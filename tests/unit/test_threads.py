@@ -236,12 +236,12 @@ async def test_quick_items_are_made_several_at_a_turn() -> None:
     numbers = Numbers()
     async with workers() as threads:
         items = ThreadIterator(numbers, threads)
-        assert await anext(items) == 1
-        assert numbers.made == _ITEMS_PER_TURN
-        assert [await anext(items) for _ in range(_ITEMS_PER_TURN - 1)][-1] == _ITEMS_PER_TURN
-        assert numbers.made == _ITEMS_PER_TURN
-        await anext(items)
-        assert numbers.made == 2 * _ITEMS_PER_TURN
+        for turn in range(1, 4):
+            await anext(items)
+            await threads.run(len, "abc")  # by now the turn is over
+            assert numbers.made == turn * _ITEMS_PER_TURN
+            rest = [await anext(items) for _ in range(_ITEMS_PER_TURN - 1)]
+            assert rest[-1] == numbers.made == turn * _ITEMS_PER_TURN
 
 
 @pytest.mark.usefixtures("slow_items")
