@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
-PYTEST ?= pytest
+# As many processes as there are cores; worksteal, as the tests take very different times.
+PYTEST ?= pytest -n auto --dist worksteal
 ARGS   ?=
 ZOOKEEPER_JAR := /usr/share/java/zookeeper.jar
 

@@ -38,6 +38,7 @@ from cluster_client.errors import (
 from cluster_client.leadership import Leadership
 from cluster_client.options import ClientOptions
 from cluster_client.streams import Stream
+from cluster_protocol.codecs import JavaScriptError
 
 __version__ = "0.1.0"
 
@@ -57,6 +58,7 @@ __all__ = [
     "EncodeError",
     "ForkedClientError",
     "Gap",
+    "JavaScriptError",
     "LeaderUnavailableError",
     "Leadership",
     "LinkClosedError",

@@ -7,9 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from cluster_client.errors import EncodeError
 from cluster_protocol import Json, UnencodableValueError
-from cluster_protocol.codecs import JsonCodec
-from cluster_protocol.codecs._javascript import inexact_integer
-from cluster_protocol.codecs._javascript import object_text as json_text
+from cluster_protocol.codecs import JsonCodec, inexact_integer, json_text
 
 _KEY_PREFIX: Final = "$$inner$$__"
 _JSON: Final = JsonCodec()

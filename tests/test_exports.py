@@ -44,6 +44,7 @@ def test_the_toolkits_names() -> None:
         "EncodeError",
         "ForkedClientError",
         "Gap",
+        "JavaScriptError",
         "LeaderUnavailableError",
         "Leadership",
         "LinkClosedError",

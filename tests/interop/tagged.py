@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from cluster_protocol.codecs import UNDEFINED, NodeError
+from cluster_protocol.codecs import UNDEFINED, JavaScriptError
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -40,7 +40,7 @@ _VALUES: Final[dict[str, Callable[[Any], Any]]] = {
     "$date": lambda milliseconds: _EPOCH + dt.timedelta(milliseconds=milliseconds),
     "$undef": lambda _: UNDEFINED,
     "$map": _members,
-    "$error": lambda parts: NodeError(parts[0], parts[1], _members(parts[2])),
+    "$error": lambda parts: JavaScriptError(parts[0], parts[1], _members(parts[2])),
 }
 
 
@@ -53,7 +53,7 @@ def exactly(value: Any) -> Any:
             return "list", [exactly(item) for item in value]
         case dict():
             return "dict", [(key, exactly(item)) for key, item in value.items()]
-        case NodeError():
+        case JavaScriptError():
             return "error", value.message, value.stack, exactly(value.fields)
         case _:
             return type(value).__name__, value

@@ -167,7 +167,10 @@ async def test_our_follower_asks_as_nodes_did(port: int) -> None:
 
     async def play(stream: anyio.abc.SocketStream) -> None:
         """Play Node's leader: answer what comes as it did, and compare."""
-        ours = Peer(stream)
+        async with stream:
+            await converse(Peer(stream))
+
+    async def converse(ours: Peer) -> None:
         answers = {(f.is_response, f.request_id): f for f in frames("leader")}
         for nodes in frames("follower"):
             frame = await ours.hear()

@@ -102,7 +102,7 @@ class Values {
 
   error(depth) {
     const error = this.oneOf([ Error, TypeError, RangeError ])(this.text());
-    if (this.below(2)) error.stack = this.text();
+    error.stack = this.below(2) ? this.text() : error.stack; // now: it is made late, with the name
     if (this.below(2)) error.name = this.oneOf([ 'Error', 'MyError', '' ]);
     if (this.below(3) === 0) error.code = this.value(depth + 1);
     const { message, stack, ...fields } = this.fill({}, depth);

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from cluster_protocol.codecs._javascript import UNDEFINED, NodeError
+from cluster_protocol.codecs._javascript import (
+    UNDEFINED,
+    JavaScriptError,
+    inexact_integer,
+    json_text,
+)
 from cluster_protocol.codecs._json import JsonCodec
 from cluster_protocol.codecs._msgpack import MsgpackCodec
 from cluster_protocol.codecs._serialize_json import SerializeJsonCodec
@@ -17,13 +22,26 @@ __all__ = [
     "REGISTERED_TYPES",
     "UNDEFINED",
     "Codec",
+    "JavaScriptError",
     "JsonCodec",
     "MsgpackCodec",
-    "NodeError",
     "SerializeJsonCodec",
     "UserType",
     "UserTypes",
+    "inexact_integer",
+    "json_text",
 ]
+
+
+# An error that came from Node as a value can be sent on, to our peers, too.
+REGISTERED_TYPES.add(
+    UserType(
+        "JavaScriptError",
+        JavaScriptError,
+        lambda error: [error.message, error.stack, error.fields],
+        lambda parts: JavaScriptError(*parts),
+    )
+)
 
 
 @runtime_checkable

@@ -30,7 +30,7 @@ class Undefined(Enum):
 UNDEFINED: Final = Undefined.UNDEFINED
 
 
-class NodeError(Exception):
+class JavaScriptError(Exception):
     """A JavaScript Error that travels as a value; it may also be raised.
 
     Two are equal if all that they carry is.
@@ -64,7 +64,7 @@ class NodeError(Exception):
         return f"{self.name}: {self.message}" if self.message else self.name
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, NodeError):
+        if not isinstance(other, JavaScriptError):
             return NotImplemented
         mine = (self.message, self.stack, self.fields)
         return mine == (other.message, other.stack, other.fields)
@@ -204,14 +204,14 @@ def in_key_order(members: dict[str, object]) -> dict[str, object]:
     indexes = sorted(filter(_is_array_index, members), key=int)
     if not indexes:
         return members
-    return {key: members[key] for key in indexes} | members
+    return {**{key: members[key] for key in indexes}, **members}
 
 
 def _is_array_index(key: str) -> bool:
     return _ARRAY_INDEX.fullmatch(key) is not None and int(key) <= _MAX_ARRAY_INDEX
 
 
-def object_text(value: object, *, sort_keys: bool = False) -> str:
+def json_text(value: object, *, sort_keys: bool = False) -> str:
     """Return ``JSON.stringify(value)`` of plain JSON.
 
     An int that no double is equal to has no such text. It keeps all its digits: a registration

@@ -1,11 +1,11 @@
-"""serialize-json: what Node's peers speak to each other (SPEC 4.3)."""
+"""serialize-json: what Node's peers speak to each other (SPEC 4.4)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-from cluster_protocol.codecs._javascript import NodeError
+from cluster_protocol.codecs._javascript import JavaScriptError
 from cluster_protocol.codecs._path import find_unencodable, text_flaw, type_flaw
 from cluster_protocol.codecs._serialize_json_reader import read
 from cluster_protocol.codecs._serialize_json_writer import UnfitError, Writer
@@ -16,7 +16,7 @@ from cluster_protocol.errors import RemoteProtocolError, UnencodableValueError
 class SerializeJsonCodec:
     """serialize-json, byte for byte as the npm package of that name writes it.
 
-    JSON's values, bytes, aware datetimes in whole milliseconds, `NodeError`, UNDEFINED. There
+    JSON's values, bytes, aware datetimes in whole milliseconds, `JavaScriptError`, UNDEFINED. There
     is one type of numbers, JavaScript's: an integral float arrives as an int.
 
     Args:
@@ -79,9 +79,9 @@ def _key_flaw(key: object) -> str | None:
     return "what Node takes for the prototype" if key == _PROTOTYPE else text_flaw(key)
 
 
-def _opened(part: object) -> object:
-    """Return *part*, or if it may hold a `NodeError` what shows its members as a dict's."""
-    if isinstance(part, NodeError):
+def _opened(part: Any) -> object:
+    """Return *part*, or if it may hold a `JavaScriptError` what shows its members as a dict's."""
+    if isinstance(part, JavaScriptError):
         part = {"message": part.message, "stack": part.stack, **part.fields}
     if isinstance(part, dict):
         return _OpenedDict(part)

@@ -1,9 +1,8 @@
 """Reading serialize-json, more strictly than Node does.
 
 A token of the structure is a bracket, or a number in base 36: the index of an
-entry, or a negative number for a constant. The constants are put behind the entries
-so that Python's negative indexes find them, and brackets are replaced by more
-negative numbers: one loop in C reads them all.
+entry, or a negative number for a constant. Brackets are replaced by more negative
+numbers, and so one loop in C reads all tokens.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Iterator
+from contextlib import suppress
 from itertools import repeat
 from typing import Any, Final
 
-from cluster_protocol.codecs._base36 import IntegerPart, TakenError, is_run, numbers_of
-from cluster_protocol.codecs._javascript import EXACT_DIGITS, NodeError, from_base36
-from cluster_protocol.codecs._path import MAX_DEPTH, TOO_DEEP
+from cluster_protocol.codecs._base36 import IntegerPart, TakenError, numbers_of, run_size
+from cluster_protocol.codecs._javascript import EXACT_DIGITS, JavaScriptError
+from cluster_protocol.codecs._path import MAX_DEPTH
 
 _PARTS: Final = 5
 
@@ -74,40 +73,47 @@ class _Reader:
         self._contents: list[bytes | tuple[int, int]] = [
             (self._take(*run) if run[1] - run[0] > min_run else None) or run for run in runs
         ]
-        constants = (undefined, "", None, False, True)  # -5, -4, -3, -2, -1
-        self._entries = [*strings, *self._integers.left(), *others, *constants]
+        self._entries = [*strings, *self._integers.left(), *others]
+        self._constants = (undefined, "", None, False, True)  # -5, -4, -3, -2, -1
 
     def _take(self, begin: int, end: int) -> bytes | None:
-        """Return bytes of which these are the indexes, if they are consecutive."""
-        size = self._data.count(b"|", begin, end) + 1
-        first = from_base36(self._data[begin : self._data.find(b"|", begin, end)].decode())
-        if first + size > self._count or not is_run(self._data, begin, end, int(first), size):
-            return None
-        return self._integers.take(int(first), size)
+        """Return the bytes with these indexes, if they are consecutive."""
+        first, size = run_size(self._data, begin, end)
+        return self._integers.take(first, size) if size else None
 
     def value(self) -> object:
         """Return the value."""
-        tokens = self._integers.moved(_tokens(self._text, self._count))
-        entries, contents = self._entries, iter(self._contents)
+        try:
+            return self._build(self._integers.moved(_tokens(self._text)))
+        except IndexError as exc:
+            raise ValueError(
+                f"it has an index beyond its {self._count} entries, or a bracket too many"
+            ) from exc
+
+    def _build(self, tokens: list[int]) -> object:
+        """Return the value; raises `IndexError` for wrong tokens, which are not looked for."""
+        entries, constants, contents = self._entries, self._constants, iter(self._contents)
         outer: list[Any] = []  # of each bracket that is open: the one around it, and its items
         bracket = 0
         items: list[object] = []
         for token in tokens:
-            if token >= _FIRST_CONSTANT:
+            if token >= 0:
                 items.append(entries[token])
             elif token == _END:
-                if not outer:
-                    raise ValueError("it closes a bracket that is not open")
-                whole = _whole(bracket, items)
+                whole: Any = items if bracket == _ARRAY else _members(items)
+                if bracket == _ERROR:
+                    whole = _error(whole)
                 items = outer.pop()
                 bracket = outer.pop()
                 items.append(whole)
+            elif token > _OBJECT:
+                items.append(constants[token])
             elif token == _BYTES:
                 content = next(contents)
                 items.append(content if isinstance(content, bytes) else self._bytes(*content))
             else:
                 if len(outer) == 2 * MAX_DEPTH:
-                    raise ValueError(TOO_DEEP)
+                    raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")
                 outer.append(bracket)
                 outer.append(items)
                 bracket, items = token, []
@@ -123,16 +129,15 @@ class _Reader:
             return b""
         text = self._data[begin:end].decode("ascii")
         _check(text)
-        indexes = self._integers.moved(_numbers(text, self._count))
+        indexes = self._integers.moved(_numbers(text))
         numbers: list[Any] = [self._entries[index] for index in indexes]
-        if not set(map(type, numbers)) <= {int}:  # `bytes` would take True, too
-            raise ValueError("bytes have an item that is no integer")
+        if min(indexes) < 0 or not set(map(type, numbers)) <= {int}:
+            raise ValueError("it has bytes with an item that is no integer")
         return bytes(numbers)  # fails beyond 0 to 255
 
 
 # ------------------------------------------------------------------- structure
 
-_FIRST_CONSTANT: Final = -5
 _OBJECT: Final = -6
 _ARRAY: Final = -7
 _ERROR: Final = -8
@@ -155,11 +160,11 @@ def _without_bytes(data: bytes, offset: int) -> tuple[str, list[tuple[int, int]]
     return b"".join(texts).decode("ascii"), runs
 
 
-def _tokens(text: str, count: int) -> list[int]:
+def _tokens(text: str) -> list[int]:
     """Return the tokens of a structure without bytes.
 
     Raises:
-        ValueError: If anything in it is no token, or not below *count*.
+        ValueError: If anything in it is no token.
     """
     if "|]" in text:  # the only bar too many that would not be seen below
         raise ValueError("its structure has a bar before a bracket")
@@ -168,13 +173,11 @@ def _tokens(text: str, count: int) -> list[int]:
     # what comes out is no number. One bar too many leaves a number without digits.
     for bracket, mark in (("$", " -6|"), ("@", " -7|"), ("#", " -8|"), ("*", " -9 ")):
         text = text.replace(bracket, mark)
-    return _numbers(text.replace("]", "|-A ").replace("||-A", "|-A"), count)
+    return _numbers(text.replace("]", "|-A ").replace("||-A", "|-A"))
 
 
 _ALPHABET: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-|$@#*]"
-_DIGITS_TO_0: Final = bytes(
-    ord("0") if chr(char).isalnum() and char < 128 else char for char in range(256)
-)
+_DIGITS_TO_0: Final = bytes.maketrans(_ALPHABET[:36], b"0" * 36)
 _TOO_LONG: Final = b"0" * (EXACT_DIGITS + 1)
 _NO_CONSTANT: Final = re.compile("-(?![1-5](?![0-9A-Z]))")
 
@@ -191,36 +194,32 @@ def _check(text: str) -> None:
         raise ValueError("its structure has an index below -5")
 
 
-def _numbers(text: str, count: int) -> list[int]:
+def _numbers(text: str) -> list[int]:
     try:
-        numbers = list(map(int, text.split("|"), repeat(36)))
+        return list(map(int, text.split("|"), repeat(36)))
     except ValueError as exc:
         raise ValueError("its structure has a bar too many, or lacks one") from exc
-    if max(numbers) >= count:
-        raise ValueError(f"its structure has an index beyond its {count} entries")
-    return numbers
 
 
-def _whole(bracket: int, items: list[object]) -> object:
-    """Make what stands between two brackets."""
-    if bracket == _ARRAY:
-        return items
+def _members(items: list[object]) -> dict[Any, object]:
     if len(items) % 2:
         raise ValueError("a key has no value")
     pairs = iter(items)
     try:
-        members: dict[Any, object] = dict(zip(pairs, pairs, strict=False))
+        members: dict[Any, object] = dict(zip(pairs, pairs))  # noqa: B905 - strict is a fifth slower
         "".join(members)  # fails on any key that is no text, without a loop
     except TypeError as exc:
         raise ValueError("a key is no string") from exc
-    if bracket == _OBJECT:
-        return members
-    # As Node makes errors; but what is no text stays among the fields, where it is seen first.
+    return members
+
+
+def _error(members: dict[Any, object]) -> JavaScriptError:
+    """Make an error as Node does; a message or stack that is no text stays among the fields."""
     message, stack = (
         str(members.pop(key)) if type(members.get(key)) is str else ""
         for key in ("message", "stack")
     )
-    return NodeError(message, stack, members)
+    return JavaScriptError(message, stack, members)
 
 
 # ---------------------------------------------------------------- dictionaries
@@ -239,17 +238,21 @@ def _strings_of(part: str) -> list[str]:
 
 
 _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
 
 
 def _floats_of(part: bytes) -> list[float]:
     texts = part.decode("ascii").split("|") if part else []
-    if part.translate(None, b"0123456789.e+-|"):
-        return [_NOT_FINITE[text] if text in _NOT_FINITE else _finite(text) for text in texts]
-    return list(map(float, texts))
+    if not part.translate(None, b"0123456789.e+-|"):  # else `float` takes more than it should
+        with suppress(ValueError):
+            return list(map(float, texts))
+    return list(map(_float, texts))
 
 
-def _finite(text: str) -> float:
-    if text.strip("0123456789.e+-"):  # `float` also takes blanks, _, nan and other digits
+def _float(text: str) -> float:
+    if text in _NOT_FINITE:
+        return _NOT_FINITE[text]
+    if _DECIMAL.fullmatch(text) is None:
         raise ValueError(f"not a number of JavaScript: {text[:80]!r}")
     return float(text)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from cluster_protocol.codecs._base36 import bytes_text, indexes, integer_text, run
 from cluster_protocol.codecs._javascript import (
     MAX_EXACT,
-    NodeError,
+    JavaScriptError,
     Undefined,
     in_key_order,
     is_double,
@@ -57,9 +57,10 @@ class Writer:
 
     def walk(self, value: object) -> None:  # noqa: PLR0912 - a call per item would cost more
         """Take *value* apart; raises whatever code of the values raises, too."""
-        # The names are local, and the methods are not: so Python is fastest.
+        # Not `append` itself: calls of a list's method are what Python 3.11 makes fast.
         tokens, strings, next_index = self._tokens, self._strings, self._next_index
         integers, integer_places = self._integers, self._integer_places
+        floats, float_places = self._floats, self._float_places
         outer: list[Iterator[Any]] = []
         items: Iterator[Any] = iter((value,))
         while True:
@@ -78,7 +79,13 @@ class Writer:
                     integer_places.append(len(tokens))
                     tokens.append("")
                 elif kind is float:
-                    self._add_float(item)
+                    if item.is_integer():
+                        integers.append(int(item))
+                        integer_places.append(len(tokens))
+                    else:
+                        floats.append(item)
+                        float_places.append(len(tokens))
+                    tokens.append("")
                 elif kind is bool:
                     tokens.append(Token.TRUE if item else Token.FALSE)
                 elif item is None:
@@ -113,7 +120,7 @@ class Writer:
             case list() | tuple():
                 self._tokens.append(Token.ARRAY)
                 return iter(item)
-            case NodeError():
+            case JavaScriptError():
                 self._tokens.append(Token.ERROR)
                 return chain(("message", item.message, "stack", item.stack), _flat(item.fields))
             case bytes() | bytearray() | memoryview():
@@ -121,7 +128,8 @@ class Writer:
                 self._bytes.append((len(self._integers), bytes(item)))
             case dt.datetime():
                 self._dates.append(_milliseconds(item))
-                self._reserve(self._date_places)
+                self._date_places.append(len(self._tokens))
+                self._tokens.append("")
             case Undefined():
                 self._tokens.append(Token.UNDEFINED)
             # Subclasses of what is above, enumerations for instance, whose methods may lie.
@@ -135,58 +143,44 @@ class Writer:
                 raise UnfitError(type_flaw(item))
         return None
 
-    def _add_float(self, number: float) -> None:
-        if number.is_integer():
-            self._integers.append(int(number))
-            self._reserve(self._integer_places)
-        else:
-            self._floats.append(number)
-            self._reserve(self._float_places)
-
-    def _reserve(self, places: list[int]) -> None:
-        """Leave a place for the index of a number."""
-        places.append(len(self._tokens))
-        self._tokens.append("")
-
     def finish(self) -> bytes:
         """Return the whole document."""
-        integers: list[bytes] = []
-        runs: list[bytes] = []  # the indexes of each bytes
+        integers: list[bytes | bytearray] = []
+        runs: list[list[bytes]] = []  # the indexes of each bytes
         done, index = 0, len(self._strings)
         for before, data in (*self._bytes, (len(self._integers), b"")):
             if before > done:
-                integers.append("|".join(map(integer_text, self._integers[done:before])).encode())
+                integers += b"|", "|".join(map(integer_text, self._integers[done:before])).encode()
                 index = self._place(self._integer_places[done:before], index)
                 done = before
             if data:
-                integers.append(bytes_text(data))
+                integers += b"|", *bytes_text(data)
             runs.append(run(index, len(data)))
             index += len(data)
         index = self._place(self._float_places, index)
         self._place(self._date_places, index)
         head, *tails = self._structure().encode().split(b"*")
-        # One join of everything: with megabytes of bytes, each copy would show.
-        return b"".join(
-            (
-                _strings_text(self._strings).encode(),
-                b"^",
-                b"|".join(integers),
-                b"^",
-                _floats_text(self._floats).encode(),
-                b"^",
-                "|".join(map(integer_text, self._dates)).encode(),
-                b"^",
-                head,
-                *chain.from_iterable(
-                    (b"*", numbers, b"]", tail) for numbers, tail in zip(runs, tails, strict=False)
-                ),
-            )
-        )
+        # One join of all pieces: with megabytes of bytes each copy shows.
+        pieces: list[bytes | bytearray] = [
+            _strings_text(self._strings).encode(),
+            b"^",
+            *integers[1:],
+            b"^",
+            _floats_text(self._floats).encode(),
+            b"^",
+            "|".join(map(integer_text, self._dates)).encode(),
+            b"^",
+            head,
+        ]
+        for numbers, tail in zip(runs, tails, strict=False):
+            pieces += b"*", *numbers, b"]", tail
+        return b"".join(pieces)
 
     def _place(self, places: list[int], index: int) -> int:
         """Number the *places* from *index* on; return the next index."""
         tokens = self._tokens
-        for place, text in zip(places, run(index, len(places)).decode().split("|"), strict=False):
+        texts = b"".join(run(index, len(places))).decode().split("|")
+        for place, text in zip(places, texts, strict=False):  # of no places one text, and empty
             tokens[place] = text
         return index + len(places)
 
