@@ -53,14 +53,25 @@ class Calling:
     ) -> Any:
         """Call a method and return its result; errors are those of `Client`."""
         request = self._request(method, args, kwargs)
+        session = self._membership.session
+        deadline = Deadline.after(self._spec.options.max_wait_time)
+        repeatable = method.idempotent if idempotent is None else idempotent
+        if session is not None:  # as nearly always; without another coroutine
+            try:
+                if method.kind == INVOKE_ONEWAY:
+                    return await session.call_oneway(request, deadline)
+                return await session.call(request, deadline)
+            except LinkClosedError as exc:
+                deadline = self._after_loss(method, session, exc, deadline, repeatable=repeatable)
 
         async def attempt(session: Session, deadline: Deadline) -> Any:
             if method.kind == INVOKE_ONEWAY:
                 return await session.call_oneway(request, deadline)
             return await session.call(request, deadline)
 
-        repeatable = method.idempotent if idempotent is None else idempotent
-        _, result = await self._through_elections(method, attempt, repeatable=repeatable)
+        _, result = await self._through_elections(
+            method, attempt, session, deadline, repeatable=repeatable
+        )
         return result
 
     def stream(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any]:
@@ -72,8 +83,9 @@ class Calling:
             return await FirstItem.of(source, method.name, request.timeout)
 
         async def begin() -> tuple[FirstItem, str]:
+            deadline = Deadline.after(self._spec.options.max_wait_time)
             session, first = await self._through_elections(
-                method, attempt, repeatable=method.idempotent
+                method, attempt, None, deadline, repeatable=method.idempotent
             )
             return first, session.epoch
 
@@ -99,26 +111,48 @@ class Calling:
         self,
         method: Method,
         attempt: Callable[[Session, Deadline], Awaitable[ResultT]],
+        lost: Session | None,
+        deadline: Deadline,
         *,
         repeatable: bool,
     ) -> tuple[Session, ResultT]:
-        """Make an attempt with one session after the other until it is decided."""
-        options = self._spec.options
-        session: Session | None = None
-        deadline = Deadline.after(options.max_wait_time)
+        """Make an attempt with one session after the other until it is decided.
+
+        Args:
+            method: What is called.
+            attempt: Calls it.
+            lost: The session with which an attempt was made already.
+            deadline: For the call to be sent.
+            repeatable: Whether it may be sent again when it may have been executed.
+        """
+        session = lost
         while True:
             self._check_open()
             session = await self._membership.wait_for_session(deadline, other_than=session)
             try:
                 return session, await attempt(session, deadline)
             except LinkClosedError as exc:
-                if exc.sent and not repeatable:
-                    raise OutcomeUnknownError(method.name, session.epoch) from exc
-                self._check_open()
-                if exc.sent:
-                    self.resent += 1
-                    deadline = Deadline.after(options.max_wait_time)
-                elif deadline.passed:
-                    raise LeaderUnavailableError(
-                        options.name, options.port, options.max_wait_time, str(exc)
-                    ) from exc
+                deadline = self._after_loss(method, session, exc, deadline, repeatable=repeatable)
+
+    def _after_loss(
+        self,
+        method: Method,
+        session: Session,
+        exc: LinkClosedError,
+        deadline: Deadline,
+        *,
+        repeatable: bool,
+    ) -> Deadline:
+        """Return until when a call waits for another session; raises if it must not."""
+        options = self._spec.options
+        if exc.sent and not repeatable:
+            raise OutcomeUnknownError(method.name, session.epoch) from exc
+        self._check_open()
+        if exc.sent:
+            self.resent += 1
+            return Deadline.after(options.max_wait_time)
+        if deadline.passed:
+            raise LeaderUnavailableError(
+                options.name, options.port, options.max_wait_time, str(exc)
+            ) from exc
+        return deadline

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, Protocol
 
 import anyio
 import anyio.lowlevel
 
 from cluster_client import _backend, _exceptions
-from cluster_client._clock import Deadline
+from cluster_client._alarm import Alarm
+from cluster_client._clock import Deadline, now
 from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method
 from cluster_client._dialects import Arguments, Dialect
@@ -68,15 +70,27 @@ class Provider(Protocol):
         ...
 
 
-class _Call(NamedTuple):
-    """A call that is to be executed; see `CallExecutor.execute`."""
+class Admission:
+    """A call that counts as running; made by `CallExecutor.admit`.
 
-    name: str
-    arguments: Arguments
-    dialect: Dialect
-    deadline: Deadline
-    scope: anyio.CancelScope
-    sink: ItemSink | None
+    Attributes:
+        cancelled: Whether nobody waits for it any more.
+        scope: Cancels it; ``None`` while it is not executed.
+        expires: When its caller gives up, on the monotonic clock; for those in `Workers`.
+    """
+
+    __slots__ = ("cancelled", "expires", "scope")
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.scope: anyio.CancelScope | None = None
+        self.expires = math.inf
+
+    def cancel(self) -> None:
+        """Stop it, or keep it from being executed."""
+        self.cancelled = True
+        if self.scope is not None:
+            self.scope.cancel()
 
 
 class CallExecutor:
@@ -92,8 +106,9 @@ class CallExecutor:
         self._provider = provider
         self._table = table
         self._log = log
-        self._running: set[anyio.CancelScope] = set()
+        self._running: set[Admission] = set()
         self._idle = anyio.Event()
+        self._alarm = Alarm(self._expire)
         self.refusing = False
         """Whether calls are refused, because leadership ends."""
 
@@ -101,20 +116,21 @@ class CallExecutor:
     def running(self) -> int:
         return len(self._running)
 
-    def admit(self) -> anyio.CancelScope:
-        """Count a call as running from now on, and return what cancels it.
+    def admit(self) -> Admission:
+        """Count a call as running from now on.
 
         From when it has arrived, and not from when its task gets its turn:
         else the end of leadership could slip in between, and lose it. To be
-        followed by `execute` or `dismiss`, whichever comes of it.
+        followed by `execute`, or by `dismiss` in any case.
         """
-        scope = anyio.CancelScope()
-        self._running.add(scope)
-        return scope
+        admission = Admission()
+        self._running.add(admission)
+        return admission
 
-    def dismiss(self, scope: anyio.CancelScope) -> None:
+    def dismiss(self, admission: Admission) -> None:
         """Count an admitted call no longer."""
-        self._running.discard(scope)
+        admission.scope = None
+        self._running.discard(admission)
         if not self._running:
             self._idle.set()
 
@@ -125,7 +141,7 @@ class CallExecutor:
         *,
         dialect: Dialect,
         deadline: Deadline,
-        scope: anyio.CancelScope,
+        admission: Admission,
         sink: ItemSink | None = None,
     ) -> Outcome | None:
         """Run a method; ``None`` if its caller has given up or it was aborted.
@@ -136,52 +152,106 @@ class CallExecutor:
             dialect: For the result, or the error.
             deadline: When the caller gives up; of a stream, on its first item. A call that comes
                 too late is not run.
-            scope: From `admit`. It cancels the method; one in a thread goes on, and its result is
-                dropped.
+            admission: From `admit`. It cancels the method; one in a thread goes on, and its
+                result is dropped.
             sink: Takes the items of a method that is streamed.
         """
-        call = _Call(name, arguments, dialect, deadline, scope, sink)
         try:
-            return await self._execute(call)
-        finally:
-            self.dismiss(scope)
-
-    async def _execute(self, call: _Call) -> Outcome | None:
-        if self.refusing:
-            return self.refused(call.name, call.dialect)
-        method = self._table.by_wire_name.get(call.name)
-        flaw = self._flaw(method, streamed=call.sink is not None)
-        if method is None or flaw is not None:
-            return self.failed(RefusedError(call.name, flaw or ""), call.dialect)
-        if call.deadline.passed or call.scope.cancel_called:
+            with anyio.CancelScope() as scope:
+                admission.scope = scope
+                scope.deadline = anyio.current_time() + deadline.remaining
+                return await self._execute(name, arguments, dialect, deadline.at, admission, sink)
             return None
-        call.scope.deadline = anyio.current_time() + call.deadline.remaining
-        with call.scope:
-            try:
-                real = self._provider.current or await self._provider.wait()
-            except LinkClosedError:
-                return self.refused(call.name, call.dialect)
-            except Exception as exc:  # another real client could not be started
-                return self.failed(exc, call.dialect)
-            run = (
-                self._run(real, method.target, call)
-                if call.sink is None
-                else self._stream(real, method.target, call, call.sink)
-            )
-            return await self._attempt(run, call.dialect)
-        return None
+        finally:
+            self.dismiss(admission)
 
-    def _flaw(self, method: Method | None, *, streamed: bool) -> str | None:
+    async def watch_deadlines(self) -> None:
+        """Cancel calls of `execute_in` whose callers give up, until cancelled."""
+        await self._alarm.run()
+
+    def execute_in(
+        self,
+        scope: anyio.CancelScope,
+        name: str,
+        arguments: Arguments,
+        *,
+        dialect: Dialect,
+        expires: float,
+        admission: Admission,
+    ) -> Coroutine[Any, Any, Outcome | None]:
+        """Run a method as `execute` does, in a scope that is there already; to be awaited at once.
+
+        Args:
+            scope: Cancels it; to be left when it has been cancelled.
+            name: As of `execute`.
+            arguments: Likewise.
+            dialect: Likewise.
+            expires: When the caller gives up, on the monotonic clock. Then *scope* is cancelled.
+            admission: Likewise. `dismiss` is to follow.
+        """
+        admission.scope = scope
+        admission.expires = expires
+        self._alarm.set(expires)
+        return self._execute(name, arguments, dialect, expires, admission, None)
+
+    def _expire(self, now: float) -> float:
+        earliest = math.inf
+        for admission in list(self._running):
+            if admission.expires <= now:
+                admission.cancel()
+                admission.expires = math.inf
+            else:
+                earliest = min(earliest, admission.expires)
+        return earliest
+
+    async def _execute(
+        self,
+        name: str,
+        arguments: Arguments,
+        dialect: Dialect,
+        expires: float,
+        admission: Admission,
+        sink: ItemSink | None,
+    ) -> Outcome | None:
+        if self.refusing:
+            return self.refused(name, dialect)
+        method = self._table.by_wire_name.get(name)
+        if method is None or (method.kind == STREAM) is not (sink is not None):
+            flaw = self._flaw(method, streamed=sink is not None)
+            return self.failed(RefusedError(name, flaw), dialect)
+        if admission.cancelled or expires <= now():
+            return None
+        try:
+            real = self._provider.current or await self._provider.wait()
+        except LinkClosedError:
+            return self.refused(name, dialect)
+        except Exception as exc:  # another real client could not be started
+            return self.failed(exc, dialect)
+        try:
+            if sink is not None:
+                await self._stream(real, method, arguments, dialect, admission, sink)
+                return Outcome(True, b"")
+            result = await real.invoke(method.target, *arguments)
+            return Outcome(True, encode(dialect.codec, result, method.result_title))
+        except KeyboardInterrupt:
+            raise
+        except anyio.get_cancelled_exc_class() as exc:
+            if not _backend.is_stray(exc):
+                raise
+            return self.failed(CancelledError("what was awaited has been cancelled"), dialect)
+        # SystemExit of a method is its caller's affair, not the end of everybody's leader.
+        except BaseException as exc:
+            return self.failed(exc, dialect)
+
+    def _flaw(self, method: Method | None, *, streamed: bool) -> str:
         """Say why a method cannot be called in this way."""
         name = self._table.cls.__qualname__
         if method is None:
             names = ", ".join(sorted(self._table.by_wire_name)) or "nothing"
             return f"{name} does not delegate it; it delegates {names}"
-        if streamed and method.kind != STREAM:
+        if streamed:
             return f"{name} does not stream it in the leader's version"
-        if method.kind == STREAM and not streamed:
-            return f"{name} streams it in the leader's version"
-        return None
+        return f"{name} streams it in the leader's version"
 
     async def drain(self, limit: float) -> bool:
         """Wait until no call is running; tells whether that came about in time."""
@@ -193,43 +263,40 @@ class CallExecutor:
 
     def abort(self) -> None:
         """Cancel what is still running."""
-        for scope in list(self._running):
-            scope.cancel()
+        for admission in list(self._running):
+            admission.cancel()
 
-    async def _run(self, real: RealClient, target: str, call: _Call) -> bytes:
-        result = await real.invoke(target, *call.arguments)
-        return encode(call.dialect.codec, result, f"result of {call.name!r}")
-
-    async def _stream(self, real: RealClient, target: str, call: _Call, sink: ItemSink) -> bytes:
-        async with real.iterate(target, *call.arguments) as items:
+    async def _stream(
+        self,
+        real: RealClient,
+        method: Method,
+        arguments: Arguments,
+        dialect: Dialect,
+        admission: Admission,
+        sink: ItemSink,
+    ) -> None:
+        async with real.iterate(method.target, *arguments) as items:
             with _backend.stray_cancellations_as_errors():
                 async for item in items:
-                    data = encode(call.dialect.codec, item, f"item of {call.name!r}")
-                    if call.scope.cancel_called:
+                    data = encode(dialect.codec, item, f"item of {method.wire_name!r}")
+                    scope = admission.scope
+                    assert scope is not None  # noqa: S101 - of `execute`
+                    if scope.cancel_called:
                         # If the first one is too late, nobody is told that no more follow.
                         await anyio.lowlevel.checkpoint_if_cancelled()
-                    call.scope.deadline = math.inf  # it was for the first one
-                    await self._put(data, call, sink, items)
-        return b""
+                    scope.deadline = math.inf  # it was for the first one
+                    await self._put(data, scope, sink, items)
 
-    async def _put(self, data: bytes, call: _Call, sink: ItemSink, items: Items) -> None:
+    async def _put(
+        self, data: bytes, scope: anyio.CancelScope, sink: ItemSink, items: Items
+    ) -> None:
         while True:
             try:
                 return await sink.put(data)
             except anyio.get_cancelled_exc_class() as exc:
-                if call.scope.cancel_called:
+                if scope.cancel_called:
                     raise
                 await items.throw(exc)
-
-    async def _attempt(self, run: Coroutine[Any, Any, bytes], dialect: Dialect) -> Outcome:
-        """Run code of the real client, and make an outcome of whatever comes."""
-        try:
-            return Outcome(True, await run)
-        except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
-            raise
-        # SystemExit of a method is its caller's affair, not the end of everybody's leader.
-        except BaseException as exc:
-            return self.failed(exc, dialect)
 
     def refused(self, name: str, dialect: Dialect) -> Outcome:
         """Return the outcome of a call that is not run, as leadership ends."""

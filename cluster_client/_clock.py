@@ -43,15 +43,16 @@ class Deadline(NamedTuple):
     def passed(self) -> bool:
         return self.at <= now()
 
-    def to_microseconds(self) -> int:
-        """Return it for a packed call (SPEC 6.2); 0 for never, or later than 64 bits can tell."""
-        microseconds = self.at * _MICROSECONDS
-        return max(1, int(microseconds)) if microseconds < _END_OF_TIME else 0
 
-    @classmethod
-    def from_microseconds(cls, value: int) -> Deadline:
-        """Read it from a packed call (SPEC 6.2)."""
-        return cls(value / _MICROSECONDS if value else math.inf)
+def to_microseconds(at: float) -> int:
+    """Return a time for a packed call (SPEC 6.2); 0 for never, or later than 64 bits can tell."""
+    microseconds = at * _MICROSECONDS
+    return max(1, int(microseconds)) if microseconds < _END_OF_TIME else 0
+
+
+def from_microseconds(value: int) -> float:
+    """Read a time from a packed call (SPEC 6.2)."""
+    return value / _MICROSECONDS if value else math.inf
 
 
 def now() -> float:

@@ -46,6 +46,8 @@ class Method:
         name: On the client.
         target: On the real client.
         wire_name: On the wire.
+        arguments_title: What its arguments are called in errors.
+        result_title: What its result is called there.
         signature: Of the real method, without ``self``.
         doc: Its docstring.
     """
@@ -53,11 +55,13 @@ class Method:
     __slots__ = (
         "_most",
         "_required",
+        "arguments_title",
         "doc",
         "idempotent",
         "kind",
         "name",
         "response_timeout",
+        "result_title",
         "signature",
         "target",
         "wire_name",
@@ -69,6 +73,8 @@ class Method:
         self.target = target
         self.wire_name = _camel_case(target) if camel_case else target
         self.name = options.name or target
+        self.arguments_title = f"arguments of {self.name!r}"
+        self.result_title = f"result of {self.wire_name!r}"
         self.kind = _kind(getattr(cls, target), options.kind)
         self.idempotent = options.idempotent
         self.response_timeout = options.response_timeout

@@ -6,12 +6,12 @@ Node's list of arguments, an error with its class or with Node's four members.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from functools import lru_cache
 from typing import Any
 
 from cluster_client import _exceptions
-from cluster_client._clock import Deadline
+from cluster_client._clock import from_microseconds, now, to_microseconds
 from cluster_client._delegates import Method
 from cluster_client._encoding import check_size, encode
 from cluster_protocol import (
@@ -40,8 +40,6 @@ _CALL_PARTS = 2
 _MILLISECONDS = 1000
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-Body = Callable[[Deadline], bytes]
-"""Makes the application object of a call, from the deadline of its answer."""
 
 
 class CallRequest:
@@ -74,7 +72,7 @@ class CallRequest:
             EncodeError: If an argument cannot be encoded; names the method and the path.
         """
         if self._encoded is None or self._encoded[0] != codec.name:
-            data = encode(codec, [self.args, self.kwargs], f"arguments of {self.method.name!r}")
+            data = encode(codec, [self.args, self.kwargs], self.method.arguments_title)
             self._encoded = (codec.name, data)
         return self._encoded[1]
 
@@ -111,19 +109,21 @@ class Dialect:
 class PeerDialect(Dialect):
     """Spoken between our peers."""
 
-    def call(
-        self, request: CallRequest, *, oneway: bool, credit: int | None = None
-    ) -> tuple[bytes, Body]:
-        """Return connection object and application object of a call.
+    def head(self, request: CallRequest, oneway: bool, credit: int | None = None) -> bytes:
+        """Return the connection object of a call."""
+        return _packed_head(request.method.wire_name, len(request.args), oneway, credit)
+
+    def body(self, request: CallRequest, expires: float) -> bytes:
+        """Return the application object of a call.
+
+        Args:
+            request: The call.
+            expires: When the caller gives up, on the monotonic clock.
 
         Raises:
             EncodeError: If an argument cannot be encoded.
         """
-        head = _head(
-            request.method.wire_name, len(request.args), oneway, packed=True, credit=credit
-        )
-        arguments = request.encode(self.codec)
-        return head, lambda deadline: pack_call(deadline.to_microseconds(), arguments)
+        return pack_call(to_microseconds(expires), request.encode(self.codec))
 
 
 class NodeDialect(Dialect):
@@ -131,16 +131,19 @@ class NodeDialect(Dialect):
 
     is_node = True
 
-    def call(
-        self, request: CallRequest, *, oneway: bool, credit: int | None = None
-    ) -> tuple[bytes, Body]:
-        """Return connection object and application object of a call.
+    def head(self, request: CallRequest, oneway: bool, credit: int | None = None) -> bytes:
+        """Return the connection object of a call."""
+        del credit  # streams are refused before
+        return _node_head(request.method.wire_name, len(request.args), oneway)
+
+    def body(self, request: CallRequest, expires: float) -> bytes:
+        """Return the application object of a call.
 
         Raises:
             EncodeError: If an argument cannot be encoded.
             TypeError: If there are keyword-only arguments, which JavaScript has not.
         """
-        del credit  # streams are refused before
+        del expires  # the header tells how long the caller waits
         name = request.method.name
         if request.kwargs:
             names = ", ".join(request.kwargs)
@@ -152,25 +155,22 @@ class NodeDialect(Dialect):
             encode(self.codec, argument, f"argument {position} of {name!r}")
             for position, argument in enumerate(request.args)
         )
-        check_size(len(arguments), f"arguments of {name!r}")
-        head = _head(request.method.wire_name, len(request.args), oneway)
-        return head, lambda _: arguments
+        check_size(len(arguments), request.method.arguments_title)
+        return arguments
+
+
+# The same few connection objects are sent again and again.
+@lru_cache(maxsize=1024)
+def _packed_head(method: str, arguments: int, oneway: bool, credit: int | None) -> bytes:
+    return Invoke(method, arguments, oneway, packed=True, credit=credit).encode()
 
 
 @lru_cache(maxsize=1024)
-def _head(
-    method: str,
-    argument_count: int,
-    oneway: bool,
-    *,
-    packed: bool = False,
-    credit: int | None = None,
-) -> bytes:
-    """Encode a call's connection object; the same few are sent again and again."""
-    return Invoke(method, argument_count, oneway, packed=packed, credit=credit).encode()
+def _node_head(method: str, arguments: int, oneway: bool) -> bytes:
+    return Invoke(method, arguments, oneway).encode()
 
 
-def read_call(message: Invoke, frame: Frame, codec: Codec) -> tuple[Arguments, Deadline]:
+def read_call(message: Invoke, frame: Frame, codec: Codec) -> tuple[Arguments, float]:
     """Read an invocation's arguments, in either dialect, and when its caller gives up.
 
     Node tells how long it waits, counted from when it sent the frame. One that wants no answer
@@ -181,11 +181,11 @@ def read_call(message: Invoke, frame: Frame, codec: Codec) -> tuple[Arguments, D
     """
     if message.packed:
         microseconds, data = unpack_call(frame.application)
-        return unpack_arguments(codec.decode(data)), Deadline.from_microseconds(microseconds)
+        return unpack_arguments(codec.decode(data)), from_microseconds(microseconds)
     encoded = split_arguments(frame.application, message.argument_count)
     waits = frame.timeout_ms > 0 and not message.oneway
-    deadline = Deadline.after(frame.timeout_ms / _MILLISECONDS) if waits else Deadline.never()
-    return (tuple(map(codec.decode, encoded)), {}), deadline
+    expires = now() + frame.timeout_ms / _MILLISECONDS if waits else math.inf
+    return (tuple(map(codec.decode, encoded)), {}), expires
 
 
 def unpack_arguments(value: object) -> Arguments:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Any, Final
 
 import anyio
@@ -24,6 +26,7 @@ from cluster_client.errors import LinkClosedError, RefusedError, ResponseTimeout
 from cluster_protocol import (
     STREAM,
     SUBSCRIBE_ACK,
+    VALUES_TAKEN,
     Failure,
     Frame,
     Goodbye,
@@ -39,12 +42,15 @@ from cluster_protocol import (
     SubscribeResult,
     SubscribeResultAck,
     Unsubscribe,
+    ValuesTaken,
 )
 from cluster_protocol import Snapshot as SnapshotMessage
 
 _VALUE_ACK: Final = SubscribeResultAck().encode()
 _GOODBYE_ACK: Final = GoodbyeAck().encode()
 _HEARTBEAT: Final = Heartbeat().encode()
+_SUCCESS: Final = InvokeResult(success=True).encode()
+"""What nearly every answer begins with, if only it is written as we write it."""
 
 _NOT_ANSWERED_BY_NODE: Final = (PUBLISH, UNPUBLISH)
 """Ordinary functions in Node, as a rule; its leader answers only those that return a promise."""
@@ -74,6 +80,9 @@ class Follower:
         self._log = log
         self._link = Link(joined.transport, joined.decoder, agreement=joined.agreement, log=log)
         self._streams: dict[int, StreamReader] = {}
+        self._taken = 0
+        self._counts_values = self._link.has(VALUES_TAKEN)
+        self._link.after_reading = self._tell_values_taken
         self.round_trip: float | None = None
         """Seconds that the last heartbeat took."""
 
@@ -138,7 +147,10 @@ class Follower:
                     reader.put(item, len(frame.application))
             case SubscribeResult(key):
                 self._events.value(key, EncodedValue(self._codec, frame.application))
-                self._link.respond(frame.request_id, _VALUE_ACK)
+                if self._counts_values:
+                    self._taken += 1
+                else:
+                    self._link.respond(frame.request_id, _VALUE_ACK)
             case RealClientState(ready, reason):
                 self._events.real_client(ready, reason)
             case SnapshotMessage():
@@ -149,6 +161,12 @@ class Follower:
                 self._link.respond(frame.request_id, _GOODBYE_ACK)
             case _:
                 self._log.info("request_ignored", request=frame.connection[:80])
+
+    def _tell_values_taken(self) -> None:
+        if self._taken:
+            count, self._taken = self._taken, 0
+            if self._link.state is not LinkState.CLOSED:
+                self._link.post(_values_taken(count))
 
     def _retire(self) -> None:
         """Make no more requests: leadership ends (SPEC 6.4)."""
@@ -162,15 +180,23 @@ class Follower:
         """See `Session.call`."""
         if self._dialect.is_node and request.method.kind in _NOT_ANSWERED_BY_NODE:
             return await self.call_oneway(request, unsent_until)
-        head, body = self._dialect.call(request, oneway=False)
-        answer = await self._link.request(
-            head,
-            body,
-            response_timeout=request.timeout,
-            unsent_until=unsent_until,
-        )
-        if answer is None:
+        dialect, link = self._dialect, self._link
+        if link.congested:
+            await link.wait_writable_until(unsent_until)
+        expires = _clock.now() + request.timeout
+        body = dialect.body(request, expires)
+        exchange = link.start(dialect.head(request, False), body, request.timeout, expires)
+        # What `Exchange.wait` does, without another coroutine: this is what all calls go through.
+        try:
+            await exchange.waiter  # type: ignore[misc] # there is one, without a callback
+        finally:
+            if not exchange.answered:
+                exchange.abandon()
+        if not exchange.answered:
             raise ResponseTimeoutError(request.method.name, request.timeout)
+        answer = exchange.answer
+        if answer.connection == _SUCCESS:
+            return self._codec.decode(answer.application)
         return self._outcome(answer).unwrap(self._codec)
 
     def _outcome(self, answer: Frame) -> Outcome:
@@ -181,10 +207,10 @@ class Follower:
 
     async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
         """See `Session.call_oneway`."""
-        head, body = self._dialect.call(request, oneway=True)
+        dialect = self._dialect
         await self._link.send(
-            head,
-            body(Deadline.never()),
+            dialect.head(request, True),
+            dialect.body(request, math.inf),
             told_timeout=self._node_timeout,
             unsent_until=unsent_until,
         )
@@ -196,13 +222,14 @@ class Follower:
                 "a Node process leads, which" if self._dialect.is_node else "the leader's version"
             )
             raise RefusedError(request.method.name, f"{leader} does not stream")
-        head, body = self._dialect.call(request, oneway=False, credit=FIRST_CREDIT)
-        exchange = await self._link.begin(
-            head,
-            body,
-            response_timeout=request.timeout,
-            unsent_until=unsent_until,
-            on_reply=lambda: self._end_stream(exchange),
+        await self._link.wait_writable_until(unsent_until)
+        expires = _clock.now() + request.timeout
+        exchange = self._link.start(
+            self._dialect.head(request, False, FIRST_CREDIT),
+            self._dialect.body(request, expires),
+            request.timeout,
+            math.inf,  # its reader looks at the time, as it is for the first item only
+            lambda: self._end_stream(exchange),
         )
         reader = self._streams[exchange.id] = StreamReader(
             grant=lambda credit: self._grant(exchange.id, credit),
@@ -259,3 +286,8 @@ class Follower:
     def _node_timeout(self) -> float:
         """What the header of a request without an answer says: Node fills it in all the same."""
         return self._spec.options.response_timeout if self._dialect.is_node else 0
+
+
+@lru_cache(maxsize=256)
+def _values_taken(count: int) -> bytes:
+    return ValuesTaken(count).encode()

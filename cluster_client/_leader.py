@@ -18,6 +18,7 @@ from cluster_client._peer import Peer
 from cluster_client._server import Arrival, Seat
 from cluster_client._session import ClientSpec, SessionEvents, StartError
 from cluster_client._snapshots import Snapshot
+from cluster_client._workers import Workers
 from cluster_protocol import (
     GOODBYE,
     Agreement,
@@ -88,6 +89,8 @@ class Leader(LocalSession):
         try:
             async with anyio.create_task_group() as connections:
                 self._tasks = connections
+                self._workers = Workers(connections)
+                connections.start_soon(self._calls.watch_deadlines)
                 connections.start_soon(self._seat.accept, self._log)
                 connections.start_soon(self._give_up_start)
                 with self._start:
@@ -185,6 +188,7 @@ class Leader(LocalSession):
             calls=self._calls,
             hub=self._host.hub,
             tasks=self._tasks,
+            workers=self._workers,
             options=self._spec.options,
             may_lead=arrival.offer is not None
             and self._spec.options.name in arrival.offer.channels,

@@ -6,14 +6,15 @@ has one writer, so that no cancelled caller ever cuts a frame.
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import anyio
 
-from cluster_client._backend import Transport
-from cluster_client._clock import Deadline, header_timeout
+from cluster_client._alarm import Alarm
+from cluster_client._backend import Transport, waiter_factory
+from cluster_client._clock import Deadline, header_timeout, now
 from cluster_client._exchange import Exchange
 from cluster_client._states import LINK_TRANSITIONS, LinkState, StateMachine
 from cluster_client.errors import LinkClosedError
@@ -29,11 +30,18 @@ from cluster_protocol import (
     ProtocolError,
     RemoteProtocolError,
     decode_message,
-    encode_frame,
+    frame_bytes,
 )
 
 HIGH_WATER: Final = 1 << 20
 """Bytes waiting to be written above which callers wait, and a leader stops reading."""
+
+BATCH: Final = 16
+"""Frames that are sent at once without waiting for more. Each send costs as much as three calls,
+but without a limit both processes wait for each other's whole bursts: half the throughput."""
+
+_LARGE: Final = 65536
+"""Bytes of a frame that are not copied together with others."""
 
 _LARGEST_ID: Final = 2**63 - 1
 """Towards our peers. No id comes again on a link, so no late answer can meet another call."""
@@ -73,18 +81,25 @@ class Link:
         self._log = log
         self._wait_for_reader = wait_for_reader
         self._machine = StateMachine(LinkState.OPEN, LINK_TRANSITIONS)
-        self._pending: dict[int, ReplyHandler] = {}
+        self._pending: dict[int, Exchange] = {}
+        self._callbacks: dict[int, ReplyHandler] = {}
         self._next_id = 1
         self._largest_id = MAX_REQUEST_ID if agreement is None else _LARGEST_ID
-        self._outgoing: deque[bytes] = deque()
-        self._backlog = 0
+        self._outgoing: list[bytes] = []
+        self._waiting = 0  # bytes of them
         self._accepted = 0  # bytes given to us to write, ever
-        self._handed_over = 0  # bytes of them given to the transport, ever
-        self._wake_writer = anyio.Event()
+        self._flushing = False  # whether `_flush` is about to be called
+        self._reading_paused = False
         self._relieved = anyio.Event()
+        self._relief_awaited = False
         self._finished = False
+        self._alarm = Alarm(self._expire)
+        self._new_waiter = waiter_factory()
         self._scope = anyio.CancelScope()
         self._reason = "the peer closed the connection"
+        self._on_request: RequestHandler
+        self.after_reading: Callable[[], None] | None = None
+        """Called when all frames that had arrived have been handled."""
 
     # ------------------------------------------------------------- lifetime
 
@@ -111,11 +126,13 @@ class Link:
         Cancellation:
             Closes the link. Whoever waits for an answer gets `LinkClosedError`.
         """
+        self._on_request = on_request
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._write)
-                    await self._read(on_request)
+                    tasks.start_soon(self._alarm.run)
+                    self._on_data(b"")  # what came together with the registration
+                    await self._transport.run(self._on_data, self._flush)
                     tasks.cancel_scope.cancel()
         finally:
             self._become_closed()
@@ -136,8 +153,9 @@ class Link:
 
     async def flush(self) -> None:
         """Wait until everything has been given to the transport, or the link is closed."""
-        while self._backlog and self.state is not LinkState.CLOSED:
-            await self._relieved.wait()
+        self._flush()
+        while self._outgoing and self.state is not LinkState.CLOSED:
+            await self._relief()
 
     async def finish(self) -> None:
         """Write what is left and tell the peer that nothing follows.
@@ -154,7 +172,10 @@ class Link:
             return
         self._machine.to(LinkState.CLOSED)
         pending, self._pending = self._pending, {}
-        for on_reply in pending.values():
+        callbacks, self._callbacks = self._callbacks, {}
+        for exchange in pending.values():
+            exchange.settle(None)
+        for on_reply in callbacks.values():
             on_reply(None)
         self._relieved.set()
 
@@ -172,7 +193,7 @@ class Link:
             timeout_ms: What the header says; without meaning in an answer.
         """
         if self.state is not LinkState.CLOSED:
-            self._write_frame(Frame(True, request_id, timeout_ms, message, application))
+            self._write(frame_bytes(True, request_id, timeout_ms, message, application))
 
     def post(
         self,
@@ -199,50 +220,56 @@ class Link:
             if on_reply is not None:
                 on_reply(None)
             return request_id
-        self._write_frame(Frame(False, request_id, header_timeout(timeout), message, application))
+        timeout_ms = header_timeout(timeout)
+        self._write(frame_bytes(False, request_id, timeout_ms, message, application))
         if on_reply is not None:
-            self._pending[request_id] = on_reply
+            self._callbacks[request_id] = on_reply
         return request_id
 
-    async def begin(
+    def post_encoded(self, frame: bytes) -> None:
+        """Send a whole frame that others get, too: a request without an answer, with the id 0."""
+        if self._machine.state is not LinkState.CLOSED:
+            self._write(frame)
+
+    def start(
         self,
         message: bytes,
-        application: bytes | Callable[[Deadline], bytes] = b"",
-        *,
+        application: bytes,
         response_timeout: float,
-        unsent_until: Deadline,
+        expires: float,
         on_reply: Callable[[], None] | None = None,
     ) -> Exchange:
-        """Send a request whose answer is waited for elsewhere.
+        """Send a request that is to be answered, and return its exchange.
+
+        Whoever starts one sees that it is abandoned where it is not answered. `wait_writable_until`
+        comes before, lest too much waits to be written.
 
         Args:
             message: The connection object.
-            application: The application object, or a function that makes it
-                from the deadline of the answer.
-            response_timeout: For the answer, in seconds from when the frame is written.
-            unsent_until: How long to wait for the frame to be written.
-            on_reply: Called when the answer is there, or the link is closed.
+            application: The application object.
+            response_timeout: What the header tells the peer, in seconds.
+            expires: When the exchange's waiter gives up, on the monotonic clock.
+            on_reply: Called when the answer is there, or the link is closed; then there is no
+                waiter.
 
         Raises:
             LinkClosedError: If the link is closed or draining; the request was not sent.
-
-        Cancellation:
-            Safe: the request was not sent.
         """
-        await self._wait_writable(unsent_until)
-        if self.state is not LinkState.OPEN:
+        if self._machine.state is not LinkState.OPEN:
             raise LinkClosedError(f"the link is {self.state.value}", sent=False)
-        deadline = Deadline.after(response_timeout)
-        body = application(deadline) if callable(application) else application
-        exchange = Exchange(self, deadline, on_reply)
-        exchange.id = self.post(message, body, timeout=response_timeout, on_reply=exchange.on_reply)
-        exchange.end = self._accepted
+        request_id = self._new_id()
+        timeout_ms = header_timeout(response_timeout)
+        self._write(frame_bytes(False, request_id, timeout_ms, message, application))
+        waiter = self._new_waiter() if on_reply is None else None
+        exchange = Exchange(self, request_id, self._accepted, expires, waiter, on_reply)
+        self._pending[request_id] = exchange
+        self._alarm.set(expires)
         return exchange
 
     async def request(
         self,
         message: bytes,
-        application: bytes | Callable[[Deadline], bytes] = b"",
+        application: bytes = b"",
         *,
         response_timeout: float,
         unsent_until: Deadline,
@@ -250,7 +277,13 @@ class Link:
         """Send a request and return its answer, or ``None`` if none came in time.
 
         If the caller gives up, the peer is told so where it understands that (SPEC 6.3), and a
-        late answer is dropped. Arguments are those of `begin`.
+        late answer is dropped.
+
+        Args:
+            message: The connection object.
+            application: The application object.
+            response_timeout: For the answer, in seconds from when the frame is written.
+            unsent_until: How long to wait for the frame to be written.
 
         Raises:
             LinkClosedError: If the link is closed or draining, or closes
@@ -259,20 +292,9 @@ class Link:
         Cancellation:
             Safe at any point: a frame is written as a whole or not at all.
         """
-        answered = anyio.Event()
-        exchange = await self.begin(
-            message,
-            application,
-            response_timeout=response_timeout,
-            unsent_until=unsent_until,
-            on_reply=answered.set,
-        )
-        try:
-            with anyio.move_on_after(exchange.deadline.remaining):
-                await answered.wait()
-        finally:
-            exchange.abandon()
-        return exchange.answer if exchange.answered else None
+        await self.wait_writable_until(unsent_until)
+        expires = now() + response_timeout
+        return await self.start(message, application, response_timeout, expires).wait()
 
     async def send(
         self,
@@ -297,7 +319,7 @@ class Link:
         Cancellation:
             Safe: the request was not sent.
         """
-        await self._wait_writable(unsent_until)
+        await self.wait_writable_until(unsent_until)
         if self.state is not LinkState.OPEN:
             raise LinkClosedError(f"the link is {self.state.value}", sent=False)
         self.post(message, application, timeout=told_timeout)
@@ -309,84 +331,130 @@ class Link:
 
     def was_handed_over(self, end: int) -> bool:
         """Tell whether all bytes up to a point have been given to the operating system."""
-        return end <= self._handed_over
+        return end <= self._accepted - self._waiting
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the operating system has not taken yet."""
+        return self._waiting + self._transport.unsent
 
     async def wait_writable(self) -> None:
         """Wait while more than `HIGH_WATER` bytes are to be written and the link is not closed."""
-        while self._backlog > HIGH_WATER and self.state is not LinkState.CLOSED:
-            await self._relieved.wait()
+        while self.backlog > HIGH_WATER and self.state is not LinkState.CLOSED:
+            await self._relief()
 
     def _new_id(self) -> int:
         while True:
             request_id = self._next_id
             self._next_id = request_id % self._largest_id + 1
-            if request_id not in self._pending:  # a Node peer's come again after 2**30 calls
+            # A Node peer's come again after 2**30 calls.
+            if request_id not in self._pending and request_id not in self._callbacks:
                 return request_id
 
-    def _write_frame(self, frame: Frame) -> None:
+    def _write(self, data: bytes) -> None:
         if self._finished:
             return  # the peer has been told that nothing follows
-        data = encode_frame(frame)
-        self._outgoing.append(data)
-        self._backlog += len(data)
-        self._accepted += len(data)
-        self._wake_writer.set()
+        outgoing = self._outgoing
+        outgoing.append(data)
+        size = len(data)
+        self._waiting += size
+        self._accepted += size
+        if len(outgoing) >= BATCH:
+            self._flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._transport.call_soon(self._flush_now)
 
-    async def _wait_writable(self, until: Deadline) -> None:
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits to be written that requests have to wait, too."""
+        return self.backlog > HIGH_WATER
+
+    async def wait_writable_until(self, until: Deadline) -> None:
+        """Wait while the link is congested.
+
+        Raises:
+            LinkClosedError: If it is so too long.
+        """
         with anyio.move_on_after(until.remaining) as scope:
-            while self._backlog > HIGH_WATER and self.state is LinkState.OPEN:
-                await self._relieved.wait()
+            while self.backlog > HIGH_WATER and self.state is LinkState.OPEN:
+                await self._relief()
         if scope.cancelled_caught:
             raise LinkClosedError("the leader does not read what is sent to it", sent=False)
 
-    async def _write(self) -> None:
-        while True:
-            await self._wake_writer.wait()
-            self._wake_writer = anyio.Event()
-            while self._outgoing:
-                # All that is ready in one send: a system call costs more than the join.
-                data = b"".join(self._outgoing)
-                self._outgoing.clear()
-                self._handed_over += len(data)
-                if not await self._transport.send(data):
-                    # The reader decides: the peer's last answers may still be unread.
-                    self._wait_for_reader = False
-                    self._relieve()
-                    return
-                self._backlog -= len(data)
-                self._relieve()
+    def send_now(self) -> None:
+        """Do not wait for more frames before those that are ready are sent."""
+        self._flush()
 
-    def _relieve(self) -> None:
-        """Wake whoever waits for the backlog."""
-        relieved, self._relieved = self._relieved, anyio.Event()
-        relieved.set()
+    def _flush_now(self) -> None:
+        self._flushing = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """Give the transport what is to be sent, as far as it takes it."""
+        transport = self._transport
+        if self._outgoing and transport.writable:
+            # All that is ready in one send: a system call costs more than the join.
+            data = b"".join(self._outgoing)
+            self._outgoing.clear()
+            self._waiting = 0
+            transport.write(data)
+        if self._reading_paused and self.backlog <= HIGH_WATER:
+            self._reading_paused = False
+            transport.resume_reading()
+        if self._relief_awaited:
+            self._relief_awaited = False
+            relieved, self._relieved = self._relieved, anyio.Event()
+            relieved.set()
+
+    async def _relief(self) -> None:
+        """Wait until the backlog may have become smaller."""
+        self._relief_awaited = True
+        await self._relieved.wait()
 
     # -------------------------------------------------------------- reading
 
-    async def _read(self, on_request: RequestHandler) -> None:
+    def _on_data(self, data: bytes) -> None:
+        """Handle all frames that are whole now."""
+        decoder = self._decoder
         try:
-            self._handle_frames(on_request)  # what came together with the registration
-            while data := await self._transport.receive():
-                self._decoder.receive_data(data)
-                self._handle_frames(on_request)
-                while self._wait_for_reader and self._backlog > HIGH_WATER:
-                    await self._relieved.wait()
+            for frame in decoder.receive_frames(data):
+                if self.state is LinkState.CLOSED:
+                    return
+                if frame.is_response:
+                    self._on_answer(frame)
+                else:
+                    self._on_request(frame, decode_message(frame.connection, is_response=False))
+            if decoder.failure is not None:
+                raise decoder.failure
+            if self.after_reading is not None:
+                self.after_reading()
         except ProtocolError as exc:
             self._log.warning("link_protocol_error", error=str(exc))
             self.close(str(exc))
+        if self._wait_for_reader and not self._reading_paused and self.backlog > HIGH_WATER:
+            self._reading_paused = True
+            self._transport.pause_reading()
 
-    def _handle_frames(self, on_request: RequestHandler) -> None:
-        while self.state is not LinkState.CLOSED:
-            frame = self._decoder.next_frame()
-            if frame is None:
-                return
-            if frame.is_response:
-                # None is there for an answer that came too late: its caller has gone.
-                on_reply = self._pending.pop(frame.request_id, None)
-                if on_reply is not None:
-                    on_reply(frame)
+    def _on_answer(self, frame: Frame) -> None:
+        exchange = self._pending.pop(frame.request_id, None)
+        if exchange is not None:
+            exchange.settle(frame)
+            return
+        # None is there for an answer that came too late: its caller has gone.
+        on_reply = self._callbacks.pop(frame.request_id, None)
+        if on_reply is not None:
+            on_reply(frame)
+
+    def _expire(self, now: float) -> float:
+        """Let those go that wait for an answer for too long; returns when to look again."""
+        earliest = math.inf
+        for exchange in list(self._pending.values()):
+            if exchange.expires <= now:
+                exchange.expire()
             else:
-                on_request(frame, decode_message(frame.connection, is_response=False))
+                earliest = min(earliest, exchange.expires)
+        return earliest
 
 
 def expect(frame: Frame, expected: type[MessageT]) -> MessageT:

@@ -9,7 +9,7 @@ import anyio.abc
 from anyio.lowlevel import checkpoint
 
 from cluster_client import _exceptions
-from cluster_client._calls import CallExecutor, Outcome
+from cluster_client._calls import Admission, CallExecutor, Outcome
 from cluster_client._clock import Deadline
 from cluster_client._dialects import Arguments, CallRequest, PeerDialect, unpack_arguments
 from cluster_client._host import Host
@@ -74,7 +74,7 @@ class LocalSession:
             arguments,
             dialect=self._dialect,
             deadline=deadline,
-            scope=self._calls.admit(),
+            admission=self._calls.admit(),
         )
         if outcome is not None:
             return outcome.unwrap(self.codec)
@@ -90,15 +90,13 @@ class LocalSession:
             self._execute_oneway, request.method.wire_name, arguments, self._calls.admit()
         )
 
-    async def _execute_oneway(
-        self, name: str, arguments: Arguments, scope: anyio.CancelScope
-    ) -> None:
+    async def _execute_oneway(self, name: str, arguments: Arguments, admission: Admission) -> None:
         outcome = await self._calls.execute(
             name,
             arguments,
             dialect=self._dialect,
             deadline=Deadline.never(),
-            scope=scope,
+            admission=admission,
         )
         if outcome is not None and not outcome.success:
             self._log.warning("oneway_call_failed", method=name)
@@ -110,7 +108,7 @@ class LocalSession:
         try:
             arguments = self._arguments(request)
         except BaseException:
-            self._calls.dismiss(stream.scope)
+            self._calls.dismiss(stream.admission)
             raise
         self._tasks.start_soon(self._execute_stream, request, arguments, stream)
         return stream.reader
@@ -127,7 +125,7 @@ class LocalSession:
                 arguments,
                 dialect=self._dialect,
                 deadline=deadline,
-                scope=stream.scope,
+                admission=stream.admission,
                 sink=sink,
             )
         finally:
@@ -164,13 +162,13 @@ class _LocalStream:
     """A stream within the process.
 
     Args:
-        scope: Cancels it.
+        admission: Cancels it.
     """
 
-    def __init__(self, scope: anyio.CancelScope) -> None:
-        self.scope = scope
+    def __init__(self, admission: Admission) -> None:
+        self.admission = admission
         self.window = Window(FIRST_CREDIT)
-        self.reader = StreamReader(grant=self.window.grant, cancel=scope.cancel)
+        self.reader = StreamReader(grant=self.window.grant, cancel=admission.cancel)
 
     def finish(self, outcome: Outcome, codec: Codec) -> None:
         try:

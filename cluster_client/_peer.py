@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Coroutine
+from functools import lru_cache
 from typing import Any, Final
 
 import anyio
 import anyio.abc
 
 from cluster_client import _clock
-from cluster_client._calls import CallExecutor, Outcome
+from cluster_client._calls import Admission, CallExecutor, Outcome
+from cluster_client._clock import Deadline
 from cluster_client._dialects import Dialect, read_call
 from cluster_client._hub import SubscriptionHub, Upstream
 from cluster_client._link import Link
@@ -17,6 +20,7 @@ from cluster_client._registrations import Registration, check_registration
 from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
 from cluster_client._streams import Window, cost_of
+from cluster_client._workers import Lane, Workers
 from cluster_client.errors import EncodeError, LinkClosedError
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
@@ -24,6 +28,7 @@ from cluster_protocol import (
     SNAPSHOT,
     STREAM,
     SUBSCRIBE_ACK,
+    VALUES_TAKEN,
     Cancel,
     Frame,
     Goodbye,
@@ -44,11 +49,16 @@ from cluster_protocol import (
     SubscribeAck,
     SubscribeResult,
     Unsubscribe,
+    ValuesTaken,
+    encode_frame,
 )
 from cluster_protocol import Snapshot as SnapshotMessage
 
 MAX_UNACKNOWLEDGED: Final = 64
 """Values on their way to a follower; above that only the latest of each registration waits."""
+
+_SHARED: Final = 65536
+"""Bytes of a value that is worth keeping with its frame."""
 
 _SUCCESS: Final = InvokeResult(success=True).encode()
 _FAILURE: Final = InvokeResult(success=False).encode()
@@ -66,7 +76,8 @@ class Peer:
         dialect: What is spoken on it.
         calls: Runs its calls.
         hub: Has its subscriptions.
-        tasks: Where its calls run; cancelled as a whole when the leadership ends.
+        tasks: Where its streams run; cancelled as a whole when the leadership ends.
+        workers: Run its calls.
         options: The leader's.
         may_lead: Whether the follower would lead, if it could.
         log: Logger, already bound to the client.
@@ -80,6 +91,7 @@ class Peer:
         calls: CallExecutor,
         hub: SubscriptionHub,
         tasks: anyio.abc.TaskGroup,
+        workers: Workers,
         options: ClientOptions,
         may_lead: bool = False,
         log: Any,
@@ -90,12 +102,15 @@ class Peer:
         self._calls = calls
         self._hub = hub
         self._tasks = tasks
+        self._workers = workers
         self._options = options
         self._may_lead = may_lead
         self._log = log
-        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._running: dict[int, Admission] = {}
+        self._lane = Lane(link.send_now)
         self._windows: dict[int, Window] = {}
         self._unacknowledged = 0
+        self._counts_values = link.has(VALUES_TAKEN)
         self._waiting: OrderedDict[str, bytes] = OrderedDict()
         self._last_heard = _clock.now()
         self._gone = anyio.Event()
@@ -120,9 +135,11 @@ class Peer:
                 tasks.cancel_scope.cancel()
         finally:
             self._gone.set()
+            self._unacknowledged = 0
+            self._waiting.clear()
             self._hub.remove_everywhere(self)
-            for scope in self._scopes.values():
-                scope.cancel()  # nobody waits for these calls any more
+            for admission in self._running.values():
+                admission.cancel()  # nobody waits for these calls any more
 
     async def say_goodbye(self, limit: float) -> None:
         """Announce the end of leadership and wait for the follower's last request (SPEC 6.4)."""
@@ -155,14 +172,17 @@ class Peer:
     # ------------------------------------------------------------- requests
 
     def _on_request(self, frame: Frame, message: Message) -> None:
+        if type(message) is Invoke:  # by far the most, and `match` takes its time
+            self._begin_call(frame, message)
+            return
         self._last_heard = _clock.now()
         match message:
-            case Invoke():
-                self._begin_call(frame, message)
+            case ValuesTaken(count):
+                self._on_values_taken(count)
             case Cancel(call_id):
-                scope = self._scopes.get(call_id)
-                if scope is not None:
-                    scope.cancel()
+                admission = self._running.get(call_id)
+                if admission is not None:
+                    admission.cancel()
             case StreamCredit(call_id, credit):
                 window = self._windows.get(call_id)
                 if window is not None:
@@ -179,44 +199,75 @@ class Peer:
                 self._log.info("request_ignored", request=frame.connection[:80])
 
     def _begin_call(self, frame: Frame, message: Invoke) -> None:
-        if frame.request_id in self._scopes:
-            raise RemoteProtocolError(f"request id {frame.request_id} is still in use")
+        request_id = frame.request_id
+        if request_id in self._running:
+            raise RemoteProtocolError(f"request id {request_id} is still in use")
         if self._refusing:
             self._respond(frame, message, self._calls.refused(message.method, self._dialect))
             return
         # Here and not in the task: a cancellation may be the very next frame.
-        scope = self._scopes[frame.request_id] = self._calls.admit()
+        admission = self._running[request_id] = self._calls.admit()
         if message.credit is not None and self.link.has(STREAM):
-            self._windows[frame.request_id] = Window(message.credit)
-        self._tasks.start_soon(self._serve_call, frame, message, scope)
+            window = self._windows[request_id] = Window(message.credit)
+            self._tasks.start_soon(self._serve_stream, frame, message, admission, window)
+        else:
+            self._workers.submit(self._lane, _Call(self, frame, message, admission))
 
     def _answer(self, request: Frame, message: bytes, application: bytes = b"") -> None:
         """Answer a request of the follower; Node repeats the timeout, and so it gets it back."""
         timeout_ms = request.timeout_ms if self._dialect.is_node else 0
         self.link.respond(request.request_id, message, application, timeout_ms=timeout_ms)
 
-    async def _serve_call(self, frame: Frame, message: Invoke, scope: anyio.CancelScope) -> None:
-        window = self._windows.get(frame.request_id)
+    async def serve_call(
+        self, frame: Frame, message: Invoke, admission: Admission, scope: anyio.CancelScope
+    ) -> None:
+        """Run a call and answer it; *scope* cancels it."""
+        outcome: Outcome | None = None
         try:
-            arguments, deadline = read_call(message, frame, self.codec)
-            outcome = await self._calls.execute(
+            arguments, expires = read_call(message, frame, self.codec)
+            outcome = await self._calls.execute_in(
+                scope,
                 message.method,
                 arguments,
                 dialect=self._dialect,
-                deadline=deadline,
-                scope=scope,
-                sink=None if window is None else _LinkSink(self.link, frame.request_id, window),
+                expires=expires,
+                admission=admission,
             )
         except Exception as exc:  # the user's own codec may raise anything
             # The frame was whole, so only this call is broken and not the link.
             outcome = self._calls.failed(exc, self._dialect)
         finally:
-            self._calls.dismiss(scope)
-            del self._scopes[frame.request_id]
+            self._end_call(frame, admission)
+        if outcome is not None and not admission.cancelled:
+            self._respond(frame, message, outcome)
+
+    async def _serve_stream(
+        self, frame: Frame, message: Invoke, admission: Admission, window: Window
+    ) -> None:
+        outcome: Outcome | None = None
+        try:
+            arguments, expires = read_call(message, frame, self.codec)
+            outcome = await self._calls.execute(
+                message.method,
+                arguments,
+                dialect=self._dialect,
+                deadline=Deadline(expires),
+                admission=admission,
+                sink=_LinkSink(self.link, frame.request_id, window),
+            )
+        except Exception as exc:
+            outcome = self._calls.failed(exc, self._dialect)
+        finally:
             self._windows.pop(frame.request_id, None)
-            self._last_heard = _clock.now()  # it was waiting, and so it was not silent
+            self._end_call(frame, admission)
         if outcome is not None:
             self._respond(frame, message, outcome)
+
+    def _end_call(self, frame: Frame, admission: Admission) -> None:
+        self._calls.dismiss(admission)
+        del self._running[frame.request_id]
+        if self._dialect.is_node:
+            self._last_heard = _clock.now()  # it was waiting, and so it was not silent
 
     def _respond(self, frame: Frame, message: Invoke, outcome: Outcome) -> None:
         if message.oneway:
@@ -261,6 +312,8 @@ class Peer:
 
     def deliver(self, key: str, data: bytes) -> None:
         """Send a value, or keep it while too many are on their way; then the latest counts."""
+        if self._gone.is_set():
+            return
         if self._unacknowledged < MAX_UNACKNOWLEDGED:
             self._send_value(key, data)
         else:
@@ -268,16 +321,24 @@ class Peer:
 
     def _send_value(self, key: str, data: bytes) -> None:
         self._unacknowledged += 1
+        if self._counts_values:
+            encode = _shared_value_frame if len(data) <= _SHARED else _value_frame
+            self.link.post_encoded(encode(key, data))
+            return
         self.link.post(
-            SubscribeResult(key).encode(),
+            _value_head(key),
             data,
             timeout=self._options.response_timeout,
             on_reply=self._on_value_acknowledged,
         )
 
     def _on_value_acknowledged(self, frame: Frame | None) -> None:
-        self._unacknowledged -= 1
-        if frame is not None and self._waiting:
+        if frame is not None:
+            self._on_values_taken(1)
+
+    def _on_values_taken(self, count: int) -> None:
+        self._unacknowledged = max(0, self._unacknowledged - count)
+        while self._waiting and self._unacknowledged < MAX_UNACKNOWLEDGED:
             self._send_value(*self._waiting.popitem(last=False))
 
     # ------------------------------------------------------------ heartbeats
@@ -289,8 +350,36 @@ class Peer:
         while silent < limit:
             await anyio.sleep(limit - silent)
             # Node sends no heartbeats while it waits for an answer.
-            silent = 0.0 if self._scopes else _clock.now() - self._last_heard
+            silent = 0.0 if self._running else _clock.now() - self._last_heard
         self.link.close(f"no heartbeat for {limit:g} s")
+
+
+def _value_frame(key: str, data: bytes) -> bytes:
+    return encode_frame(Frame(False, 0, 0, _value_head(key), data))
+
+
+# A value goes to many followers as the same bytes, and so it is framed once.
+_shared_value_frame = lru_cache(maxsize=16)(_value_frame)
+
+
+@lru_cache(maxsize=1024)
+def _value_head(key: str) -> bytes:
+    return SubscribeResult(key).encode()
+
+
+class _Call:
+    """A call that waits for its turn; see `Job`."""
+
+    __slots__ = ("_admission", "_frame", "_message", "_peer")
+
+    def __init__(self, peer: Peer, frame: Frame, message: Invoke, admission: Admission) -> None:
+        self._peer = peer
+        self._frame = frame
+        self._message = message
+        self._admission = admission
+
+    def run(self, scope: anyio.CancelScope) -> Coroutine[Any, Any, None]:
+        return self._peer.serve_call(self._frame, self._message, self._admission, scope)
 
 
 class _LinkSink:

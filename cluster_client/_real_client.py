@@ -9,6 +9,7 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Coroutine,
     Generator,
     Iterable,
     Mapping,
@@ -82,6 +83,7 @@ class RealClient:
         self._in_thread = is_purely_synchronous(cls)
         self._enters = _context_manager_methods(cls)
         self._instance: Any = None
+        self._are_coroutines: dict[object, bool] = {}
         self._made = False
         self._started = False
         self.hung: str | None = None
@@ -132,22 +134,33 @@ class RealClient:
         if self._hook_scope.cancelled_caught:
             raise TimeoutError(self._hook_error)
 
-    async def invoke(self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a method and return its result.
+    def invoke(
+        self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        """Call a method; to be awaited for its result, at once.
 
         Raises:
-            BaseException: What the method raises.
+            BaseException: What the method raises; of a coroutine function when it is awaited.
 
         Cancellation:
             A coroutine is cancelled. A thread cannot be: its result is dropped.
         """
         function = getattr(self._instance, target)
-        with _backend.stray_cancellations_as_errors():
-            if inspect.iscoroutinefunction(function):
-                return await function(*args, **kwargs)
-            result = await self._in_worker(function, *args, **kwargs)
-            # An ordinary function can still return a coroutine, as decorated ones do.
-            return await result if inspect.isawaitable(result) else result
+        code = getattr(function, "__func__", function)
+        is_coroutine = self._are_coroutines.get(code)
+        if is_coroutine is None:  # the question takes longer than most answers
+            is_coroutine = self._are_coroutines[code] = inspect.iscoroutinefunction(function)
+        if is_coroutine:
+            coroutine: Coroutine[Any, Any, Any] = function(*args, **kwargs)
+            return coroutine
+        return self._invoke_in_worker(function, args, kwargs)
+
+    async def _invoke_in_worker(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        result = await self._in_worker(function, *args, **kwargs)
+        # An ordinary function can still return a coroutine, as decorated ones do.
+        return await result if inspect.isawaitable(result) else result
 
     @asynccontextmanager
     async def iterate(
@@ -169,7 +182,8 @@ class RealClient:
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             result = function(*args, **kwargs)  # nothing of its body runs yet
         else:
-            result = await self.invoke(target, args, kwargs)
+            with _backend.stray_cancellations_as_errors():
+                result = await self.invoke(target, args, kwargs)
         iterator = self._iterator(target, result)
         error: BaseException | None = None
         # Entered before any cancel scope of the generator's own, as they have to end in turn.

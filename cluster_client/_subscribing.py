@@ -173,13 +173,15 @@ class Subscribing:
     async def _consume(self, feed: Feed, listener: Callable[[Any], Any]) -> None:
         """Call a listener with its values, one after the other."""
         while True:
-            try:
-                value = await feed.next()
-            except ClientClosedError:
-                return
+            value = feed.take()
+            if value is None:
+                try:
+                    value = await feed.next()
+                except ClientClosedError:
+                    return
             try:
                 result = self._hand_on(feed, listener, value)
-                if inspect.isawaitable(result):
+                if result is not None and inspect.isawaitable(result):
                     with _backend.stray_cancellations_as_errors():
                         await result
             except Exception:  # a listener's bug must not end the client

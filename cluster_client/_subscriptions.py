@@ -78,6 +78,7 @@ class Feed:
         self.dropped = 0
         self._values: deque[EncodedValue | Gap] = deque()
         self._arrival = anyio.Event()
+        self._awaited = False
         self._closed: str | None = None
 
     @property
@@ -93,7 +94,9 @@ class Feed:
             self._values.popleft()
             self.dropped += 1
         self._values.append(value)
-        self._arrival.set()
+        if self._awaited:
+            self._awaited = False
+            self._arrival.set()
 
     def close(self, reason: str) -> None:
         """Let `next` fail from now on. Values that were not taken yet are gone."""
@@ -115,8 +118,13 @@ class Feed:
                 raise ClientClosedError(self._closed)
             if self._arrival.is_set():  # else another consumer waits for it already
                 self._arrival = anyio.Event()
+            self._awaited = True
             await self._arrival.wait()
         return self._values.popleft()
+
+    def take(self) -> EncodedValue | Gap | None:
+        """Return the next value or gap if one is there."""
+        return self._values.popleft() if self._values else None
 
 
 class Subscription:
@@ -144,7 +152,8 @@ class Subscription:
 
     def deliver(self, value: EncodedValue, *, broadcast: bool) -> None:
         """Give the value to every feed, or to the next one in turn."""
-        self.arrived.set()
+        if self.last is None:
+            self.arrived.set()
         if broadcast:
             self.last = value
             for feed in self.feeds:

@@ -275,10 +275,12 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             )
 
     def _check_open(self) -> None:
-        self._check_process()
-        if self.state is ClientState.NEW:
+        if self._generation != _fork.generation():
+            self._check_process()
+        state = self._membership.state
+        if state is ClientState.NEW:
             raise ClientClosedError(f"{self!r} is not open; use it in 'async with'")
-        if self.state is ClientState.CLOSED:
+        if state is ClientState.CLOSED:
             raise ClientClosedError(f"{self!r} is closed")
 
     # ---------------------------------------------------------------- calls

@@ -18,9 +18,9 @@ PROTOCOL: Final = Path(cluster_protocol.__file__).parent
 LAYERS: Final = (
     {"errors", "leadership", "_backoff", "_changes", "_clock", "_fork", "_logs", "_states"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
-    {"_delegate_options", "_exchange", "_items", "_snapshots", "_user_types"},
+    {"_alarm", "_delegate_options", "_exchange", "_items", "_snapshots", "_user_types"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
-    {"_dialects", "_real_client", "_server", "_streams"},
+    {"_dialects", "_real_client", "_server", "_streams", "_workers"},
     {"_calls", "_hub", "streams"},
     {"_peer", "_session"},
     {"_host"},
@@ -43,10 +43,13 @@ CONTRIB_MAY_USE: Final = {"_backend", "_delegate_options", "_exceptions", "contr
 """Real clients know nothing of clusters."""
 
 OWNERS: Final = {
-    "asyncio": {"cluster_client._backend"},
-    "trio": {"cluster_client._backend"},
+    "asyncio": {f"cluster_client._backend.{name}" for name in ("_asyncio", "_loops", "_sockets")},
+    "trio": {"cluster_client._backend._trio", "cluster_client._backend._loops"},
     "sniffio": set(),
-    "socket": {"cluster_client._backend", "cluster_client._fork"},
+    "socket": {
+        *(f"cluster_client._backend.{name}" for name in ("_asyncio", "_sockets", "_trio")),
+        "cluster_client._fork",
+    },
     "select": set(),
     "selectors": set(),
     "time": {"cluster_client._clock"},

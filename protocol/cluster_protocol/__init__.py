@@ -31,7 +31,14 @@ from cluster_protocol.failures import (
     decode_registration_outcome,
     encode_registration_outcome,
 )
-from cluster_protocol.frames import HEADER_SIZE, MAX_REQUEST_ID, VERSION, Frame, encode_frame
+from cluster_protocol.frames import (
+    HEADER_SIZE,
+    MAX_REQUEST_ID,
+    VERSION,
+    Frame,
+    encode_frame,
+    frame_bytes,
+)
 from cluster_protocol.messages import (
     Cancel,
     Goodbye,
@@ -56,6 +63,7 @@ from cluster_protocol.messages import (
     SubscribeResultAck,
     UnknownMessage,
     Unsubscribe,
+    ValuesTaken,
     decode_message,
 )
 from cluster_protocol.negotiation import (
@@ -67,6 +75,7 @@ from cluster_protocol.negotiation import (
     SNAPSHOT,
     STREAM,
     SUBSCRIBE_ACK,
+    VALUES_TAKEN,
     Agreement,
     Offer,
     negotiate,
@@ -86,6 +95,7 @@ __all__ = [
     "SNAPSHOT",
     "STREAM",
     "SUBSCRIBE_ACK",
+    "VALUES_TAKEN",
     "VERSION",
     "Agreement",
     "Cancel",
@@ -121,10 +131,12 @@ __all__ = [
     "UnencodableValueError",
     "UnknownMessage",
     "Unsubscribe",
+    "ValuesTaken",
     "decode_message",
     "decode_registration_outcome",
     "encode_frame",
     "encode_registration_outcome",
+    "frame_bytes",
     "join_arguments",
     "negotiate",
     "pack_call",

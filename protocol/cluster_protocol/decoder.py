@@ -29,6 +29,10 @@ REGISTRATION_LIMITS: Final = FrameLimits(connection=4096, application=0)
 """For the first frame of a connection, whose sender is still a stranger."""
 
 
+_LARGE: Final = 128 << 10
+"""Bytes of a frame from which on its body is cut out of the buffer where it is."""
+
+
 class FrameDecoder:
     """Feed with `receive_data`, then call `next_frame` until it gives ``None``.
 
@@ -44,6 +48,7 @@ class FrameDecoder:
         self.limits = limits
         self._buffer = bytearray()
         self._start = 0
+        self._needed = HEADER_SIZE  # bytes of which a frame may be whole
         self._failure: ProtocolError | None = None
 
     def receive_data(self, data: bytes) -> None:
@@ -53,6 +58,69 @@ class FrameDecoder:
         """
         if self._failure is None:
             self._buffer += data
+
+    def receive_frames(self, data: bytes) -> list[Frame]:
+        """Append what arrived and return all frames that are whole now.
+
+        Like `receive_data` and `next_frame` in turn, at a third of the price: small frames are
+        cut out of *data* itself. Frames that come before an error are returned; `failure` tells
+        of it then.
+        """
+        if self._failure is not None:
+            return []
+        self._compact()
+        buffer = self._buffer
+        if buffer:
+            if len(buffer) + len(data) < self._needed:
+                buffer += data
+                return []
+            if self._needed > _LARGE:  # not worth another copy
+                buffer += data
+                return self._remaining_frames([])
+            data = b"".join((buffer, data))
+            buffer.clear()
+        frames: list[Frame] = []
+        start, size = 0, len(data)
+        limits = self.limits
+        while size - start >= HEADER_SIZE:
+            version, kind, _, request_id, timeout_ms, connection_size, application_size = (
+                HEADER.unpack_from(data, start)
+            )
+            if (
+                version != VERSION
+                or kind > RESPONSE
+                or not 0 < connection_size <= limits.connection
+                or application_size > limits.application
+            ):
+                break  # it is told below what is wrong
+            begin = start + HEADER_SIZE
+            middle = begin + connection_size
+            end = middle + application_size
+            if end > size:
+                break
+            frames.append(
+                Frame(
+                    kind == RESPONSE, request_id, timeout_ms, data[begin:middle], data[middle:end]
+                )
+            )
+            start = end
+        if start < size:
+            buffer += data[start:]
+            self._remaining_frames(frames)
+        return frames
+
+    def _remaining_frames(self, frames: list[Frame]) -> list[Frame]:
+        try:
+            while (frame := self.next_frame()) is not None:
+                frames.append(frame)
+        except ProtocolError:
+            return frames  # `failure` tells it
+        return frames
+
+    @property
+    def failure(self) -> ProtocolError | None:
+        """The error that was found; no frame comes after it."""
+        return self._failure
 
     def next_frame(self) -> Frame | None:
         """Return the next whole frame, or ``None`` if more bytes are needed.
@@ -79,6 +147,7 @@ class FrameDecoder:
                 # A stranger's greeting can be shorter than a header; say so at once.
                 raise _not_a_frame(buffer[start:])
             self._compact()
+            self._needed = HEADER_SIZE
             return None
         version, kind, _, request_id, timeout_ms, connection_size, application_size = (
             HEADER.unpack_from(buffer, start)
@@ -96,6 +165,7 @@ class FrameDecoder:
         end = middle + application_size
         if len(buffer) < end:
             self._compact()
+            self._needed = end - start
             return None
         connection = bytes(buffer[start + HEADER_SIZE : middle])
         # Through a view: slicing the bytearray would copy a large body twice.

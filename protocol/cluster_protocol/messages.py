@@ -4,7 +4,7 @@ One frozen dataclass per type of the conversation. A message is the connection
 object only; the application object travels beside it, encoded in the codec
 that the peers agreed on.
 
-Long, as the conversation has 20 types; each class is to be read on its own.
+Long, as the conversation has 21 types; each class is to be read on its own.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ __all__ = [
     "SubscribeResultAck",
     "UnknownMessage",
     "Unsubscribe",
+    "ValuesTaken",
     "decode_message",
 ]
 
@@ -271,6 +272,23 @@ class SubscribeResultAck(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class ValuesTaken(Message):
+    """Follower → leader, without an answer: so many more values have arrived (SPEC 6.9).
+
+    Attributes:
+        count: How many.
+    """
+
+    type: ClassVar[str] = "values_taken"
+    is_response: ClassVar[bool] = False
+
+    count: int
+
+    def _members(self) -> JsonObject:
+        return {"count": self.count}
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat(Message):
     """Follower → leader, a sign of life (SPEC 3.4)."""
 
@@ -493,6 +511,7 @@ _REQUESTS: Final[dict[str, Callable[[Members], Message]]] = {
     Subscribe.type: lambda m: Subscribe(m.text("key"), m.any("reg")),
     Unsubscribe.type: lambda m: Unsubscribe(m.text("key"), m.any("reg")),
     SubscribeResult.type: lambda m: SubscribeResult(m.text("key")),
+    ValuesTaken.type: lambda m: ValuesTaken(m.count("count")),
     Heartbeat.type: lambda _: Heartbeat(),
     Cancel.type: lambda m: Cancel(m.count("call")),
     StreamItem.type: lambda m: StreamItem(m.count("call")),

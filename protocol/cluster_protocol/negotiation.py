@@ -22,8 +22,9 @@ SUBSCRIBE_ACK: Final = "subscribe_ack"
 STREAM: Final = "stream"
 REAL_CLIENT_STATE: Final = "real_client_state"
 SNAPSHOT: Final = "snapshot"
+VALUES_TAKEN: Final = "values_taken"
 FEATURES: Final = frozenset(
-    {PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM, REAL_CLIENT_STATE, SNAPSHOT}
+    {PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM, REAL_CLIENT_STATE, SNAPSHOT, VALUES_TAKEN}
 )
 """What this version can do beyond Node's protocol."""
 

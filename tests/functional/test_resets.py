@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import Any
 
-import anyio
 import pytest
 
 from cluster_client import _backend
@@ -35,11 +35,13 @@ async def test_a_leader_that_dies_right_after_it_accepted_is_no_leader(
 ) -> None:
     with socket.create_server(("127.0.0.1", port)) as listener:
 
-        async def connect_and_be_reset(host: str, port: int) -> anyio.abc.SocketStream:
-            stream = await connect_tcp(host, port)
-            reset(listener.accept()[0])
-            return stream
+        class ResetAtOnce(socket.socket):
+            def connect_ex(self, address: Any) -> int:
+                self.setblocking(True)
+                self.connect(address)
+                self.setblocking(False)
+                reset(listener.accept()[0])
+                return 0
 
-        connect_tcp = anyio.connect_tcp
-        monkeypatch.setattr(anyio, "connect_tcp", connect_and_be_reset)
+        monkeypatch.setattr(socket, "socket", ResetAtOnce)
         assert await _backend.connect(port) is None

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -19,6 +20,7 @@ from cluster_client._backend import (
     LOCALHOST,
     SocketListener,
     Transport,
+    _sockets,
     bind_and_listen,
     connect,
     event_loop_waker,
@@ -144,18 +146,19 @@ async def test_a_connection_is_accepted_by_one_handle_only(port: int) -> None:
 async def test_a_connection_that_is_gone_before_it_is_accepted_is_passed_over(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from_socket = anyio.abc.SocketStream.from_socket
+    open_transport = _sockets.open_transport
     gone: list[socket.socket] = []
 
-    async def fail_once(connection: socket.socket) -> anyio.abc.SocketStream:
+    async def fail_once(connection: socket.socket) -> Transport:
         if not gone:
             gone.append(connection)
+            connection.close()
             raise OSError(errno.EINVAL, "Invalid argument")
-        return await from_socket(connection)
+        return await open_transport(connection)
 
-    monkeypatch.setattr(anyio.abc.SocketStream, "from_socket", fail_once)
     listener = listen(port)
     ends = [await connect(port) for _ in range(2)]
+    monkeypatch.setattr(_sockets, "open_transport", fail_once)
     ends.append(await listener.accept())
     assert gone[0].fileno() < 0
     for end in ends:
@@ -193,12 +196,14 @@ async def test_a_connection_to_oneself_counts_as_nobody(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel makes one if it chooses the very port that we connect to as our own."""
-    connect_tcp = anyio.connect_tcp
 
-    async def connect_to_oneself(host: str, remote_port: int) -> anyio.abc.SocketStream:
-        return await connect_tcp(host, remote_port, local_host=host, local_port=remote_port)
+    class BoundToThePort(socket.socket):
+        def connect_ex(self, address: Any) -> int:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.bind(address)
+            return super().connect_ex(address)
 
-    monkeypatch.setattr(anyio, "connect_tcp", connect_to_oneself)
+    monkeypatch.setattr(socket, "socket", BoundToThePort)
     assert await connect(port) is None
     monkeypatch.undo()
     listen(port).close()
@@ -267,8 +272,9 @@ async def test_closing_is_not_stopped_by_a_cancellation(port: int) -> None:
 async def test_small_frames_are_not_held_back(port: int) -> None:
     async with connection(port) as ends:
         for end in ends:
-            assert isinstance(end, _backend.StreamTransport)
-            assert end._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            own: Any = end
+            sock = getattr(own, "_socket", None) or own._transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # -------------------------------------------------------------------- waker

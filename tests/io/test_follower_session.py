@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -25,6 +25,7 @@ from cluster_client.errors import LinkClosedError
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
     NO_DEADLINE,
+    VALUES_TAKEN,
     Agreement,
     Cancel,
     Failure,
@@ -42,6 +43,7 @@ from cluster_protocol import (
     SubscribeResult,
     SubscribeResultAck,
     Unsubscribe,
+    ValuesTaken,
     encode_frame,
     join_arguments,
     unpack_call,
@@ -333,11 +335,23 @@ async def test_a_subscription_without_an_answer_times_out() -> None:
 
 
 async def test_a_value_is_handed_on_and_acknowledged() -> None:
-    async with following() as running:
+    one_by_one = replace(AGREED, features=AGREED.features - {VALUES_TAKEN})
+    async with following(one_by_one) as running:
         running.leader.request(3, SubscribeResult(REG.key), CODEC.encode([1]))
         frame, message = await running.leader.receive_message()
         assert (frame.request_id, message) == (3, SubscribeResultAck())
         assert running.told == ["ready", (REG.key, [1])]
+
+
+async def test_values_that_came_together_are_acknowledged_together() -> None:
+    async with following() as running:
+        value = SubscribeResult(REG.key).encode()
+        frames = [Frame(False, 0, 0, value, CODEC.encode(number)) for number in range(5)]
+        running.leader.transport.outgoing.put(b"".join(map(encode_frame, frames)))
+        assert (await running.leader.receive_message())[1] == ValuesTaken(5)
+        assert running.told == ["ready", *((REG.key, number) for number in range(5))]
+        await wait_all_tasks_blocked()
+        assert running.leader.has_nothing_to_read()
 
 
 async def test_unsubscribing_is_told_without_waiting() -> None:

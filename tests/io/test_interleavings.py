@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from cluster_client._clock import Deadline
+from cluster_client._clock import Deadline, now
 from cluster_client._link import Link
 from cluster_client._states import LinkState
 from cluster_client.errors import LinkClosedError
@@ -292,18 +292,12 @@ class Interleaving:
     async def _make_call(self, caller: Caller) -> None:
         current_caller.set(caller)
 
-        def application(_: Deadline) -> bytes:
-            caller.posted = True
-            return caller.token
-
         with caller.scope:
             try:
-                answer = await self.link.request(
-                    CALL,
-                    application,
-                    response_timeout=LONG,
-                    unsent_until=Deadline.after(LONG),
-                )
+                await self.link.wait_writable_until(Deadline.after(LONG))
+                exchange = self.link.start(CALL, caller.token, LONG, now() + LONG)
+                caller.posted = True
+                answer = await exchange.wait()
             except LinkClosedError as exc:
                 caller.outcomes.append(exc)
             else:

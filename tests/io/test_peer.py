@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -16,7 +16,7 @@ from anyio import wait_all_tasks_blocked
 
 from cluster_client import _clock
 from cluster_client._calls import CallExecutor
-from cluster_client._clock import Deadline
+from cluster_client._clock import Deadline, to_microseconds
 from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import NodeDialect, PeerDialect
 from cluster_client._hub import SubscriptionHub
@@ -24,8 +24,10 @@ from cluster_client._link import Link
 from cluster_client._peer import MAX_UNACKNOWLEDGED, Peer
 from cluster_client._registrations import check_registration
 from cluster_client._states import LinkState
+from cluster_client._workers import Workers
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
+    VALUES_TAKEN,
     Agreement,
     Cancel,
     Failure,
@@ -46,6 +48,7 @@ from cluster_protocol import (
     SubscribeResult,
     SubscribeResultAck,
     Unsubscribe,
+    ValuesTaken,
     encode_frame,
     join_arguments,
     pack_call,
@@ -55,12 +58,17 @@ from support.links import AGREED
 from support.logs import LogRecorder
 from support.real_clients import Provided, real_client
 from support.registry import Registry, Upstream
+from support.times import scaled
 from support.transports import FramePeer, MemoryTransport, connected_pair
 
 CODEC = MsgpackCodec()
 REG: Json = {"path": "/k"}
 ODD: Json = {"no": "id"}
 KEY = check_registration(REG).key
+
+
+ONE_BY_ONE = replace(AGREED, features=AGREED.features - {VALUES_TAKEN})
+"""As an older follower of ours acknowledges values, and Node's."""
 
 
 @dataclass
@@ -91,7 +99,7 @@ class Serving:
         self, method: str, *args: Any, deadline: Deadline | None = None, **kwargs: Any
     ) -> int:
         until = Deadline.never() if deadline is None else deadline
-        body = pack_call(until.to_microseconds(), CODEC.encode([args, kwargs]))
+        body = pack_call(to_microseconds(until.at), CODEC.encode([args, kwargs]))
         return self.send(Invoke(method, len(args), packed=True), body)
 
     async def answer_to(self, request_id: int) -> tuple[Message, Any]:
@@ -119,9 +127,19 @@ async def serving(agreement: Agreement | None = AGREED, **options: Any) -> Async
     checked = ClientOptions.build({"name": "registry", **options})
     async with real.open(), anyio.create_task_group() as tasks:
         calls = CallExecutor(Provided(real), table, log)
+        tasks.start_soon(calls.watch_deadlines)
         hub = SubscriptionHub(real, table, codec=CODEC, tasks=tasks, broadcast=True, log=log)
         dialect = NodeDialect(CODEC) if agreement is None else PeerDialect(CODEC)
-        peer = Peer(link, dialect, calls=calls, hub=hub, tasks=tasks, options=checked, log=log)
+        peer = Peer(
+            link,
+            dialect,
+            calls=calls,
+            hub=hub,
+            tasks=tasks,
+            workers=Workers(tasks),
+            options=checked,
+            log=log,
+        )
         serves = Serving(peer, here, FramePeer(there), calls, hub, upstream, log, tasks)
         tasks.start_soon(serves.run)
         yield serves
@@ -210,10 +228,9 @@ async def test_a_call_whose_caller_has_given_up_is_not_run() -> None:
         assert serves.calls.running == 0
 
 
-async def test_a_call_is_cancelled_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_clock, "now", ManualClock())  # or it might have passed on arrival
+async def test_a_call_is_cancelled_at_its_deadline() -> None:
     async with serving() as serves:
-        serves.send_call("wait_at_gate", "slow", deadline=Deadline.after(0.01))
+        serves.send_call("wait_at_gate", "slow", deadline=Deadline.after(scaled(0.2)))
         await serves.upstream.cancelled.wait()
         await wait_all_tasks_blocked()
         assert serves.follower.has_nothing_to_read()
@@ -291,7 +308,7 @@ async def test_a_request_of_unknown_type_is_ignored() -> None:
 
 
 async def test_a_subscription_is_confirmed_and_brings_values() -> None:
-    async with serving() as serves:
+    async with serving(ONE_BY_ONE) as serves:
         subscription = serves.send(Subscribe(KEY, REG))
         assert await serves.answer_to(subscription) == (SubscribeAck(success=True), None)
         serves.upstream.data["/k"] = 1
@@ -400,7 +417,7 @@ async def test_only_so_many_values_are_on_their_way() -> None:
 
 
 async def test_an_acknowledgement_makes_room_for_one_value() -> None:
-    async with serving() as serves:
+    async with serving(ONE_BY_ONE) as serves:
         frames = await fill_window(serves)
         serves.peer.deliver("a", CODEC.encode("first"))
         serves.peer.deliver("b", CODEC.encode("second"))
@@ -413,7 +430,7 @@ async def test_an_acknowledgement_makes_room_for_one_value() -> None:
 
 
 async def test_of_the_values_that_wait_the_latest_of_each_registration_counts() -> None:
-    async with serving() as serves:
+    async with serving(ONE_BY_ONE) as serves:
         frames = await fill_window(serves)
         for number in range(1000):
             serves.peer.deliver("a", CODEC.encode(number))
@@ -426,8 +443,24 @@ async def test_of_the_values_that_wait_the_latest_of_each_registration_counts() 
         assert serves.follower.has_nothing_to_read()
 
 
-async def test_a_follower_that_is_gone_costs_nothing() -> None:
+async def test_between_our_peers_many_values_are_acknowledged_at_once() -> None:
     async with serving() as serves:
+        frames = await fill_window(serves)
+        assert {frame.request_id for frame in frames} == {0}
+        for name in ("a", "b", "c"):
+            serves.peer.deliver(name, CODEC.encode(name))
+        serves.send(ValuesTaken(2))
+        assert (await serves.next_value())[1:] == ("a", "a")
+        assert (await serves.next_value())[1:] == ("b", "b")
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        serves.send(ValuesTaken(10**6))  # more than there ever were
+        assert (await serves.next_value())[1:] == ("c", "c")
+        assert serves.peer._unacknowledged == 1
+
+
+async def test_a_follower_that_is_gone_costs_nothing() -> None:
+    async with serving(ONE_BY_ONE) as serves:
         await fill_window(serves)
         serves.peer.deliver("a", CODEC.encode("waits"))
         await serves.follower.transport.aclose()
@@ -435,7 +468,7 @@ async def test_a_follower_that_is_gone_costs_nothing() -> None:
         assert serves.peer._unacknowledged == 0
         serves.peer.deliver("a", CODEC.encode("nobody is there"))
         assert serves.peer._unacknowledged == 0
-        assert serves.peer.link._backlog == 0
+        assert serves.peer.link.backlog == 0
 
 
 # -------------------------------------------------------------- heartbeats

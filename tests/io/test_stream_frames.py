@@ -14,7 +14,7 @@ from anyio import wait_all_tasks_blocked
 
 from cluster_client import RefusedError
 from cluster_client._calls import CallExecutor
-from cluster_client._clock import Deadline
+from cluster_client._clock import Deadline, to_microseconds
 from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import CallRequest, PeerDialect
 from cluster_client._election import Joined
@@ -24,6 +24,7 @@ from cluster_client._link import Link
 from cluster_client._peer import Peer
 from cluster_client._session import ClientSpec, SessionEvents
 from cluster_client._streams import FIRST_CREDIT, ItemSource
+from cluster_client._workers import Workers
 from cluster_client.errors import LinkClosedError
 from cluster_client.options import ClientOptions
 from cluster_client.streams import FirstItem
@@ -131,7 +132,7 @@ class Serving:
     def open_stream(
         self, method: str, *args: Any, credit: int | None = 64, until: Deadline = LATER
     ) -> int:
-        body = pack_call(until.to_microseconds(), CODEC.encode([args, {}]))
+        body = pack_call(to_microseconds(until.at), CODEC.encode([args, {}]))
         return self.send(Invoke(method, len(args), packed=True, credit=credit), body)
 
     async def expect_items(self, stream: int, items: list[Any]) -> None:
@@ -159,7 +160,7 @@ class Serving:
 
     async def expect_nothing_left(self) -> None:
         await wait_all_tasks_blocked()
-        assert (self.peer._scopes, self.peer._windows, self.calls.running) == ({}, {}, 0)
+        assert (self.peer._running, self.peer._windows, self.calls.running) == ({}, {}, 0)
 
 
 @asynccontextmanager
@@ -174,7 +175,16 @@ async def serving(agreement: Any = AGREED) -> AsyncGenerator[Serving]:
         hub = SubscriptionHub(real, TABLE, codec=CODEC, tasks=tasks, broadcast=True, log=log)
         options = ClientOptions.build({"name": "rows"})
         dialect = PeerDialect(CODEC)
-        peer = Peer(link, dialect, calls=calls, hub=hub, tasks=tasks, options=options, log=log)
+        peer = Peer(
+            link,
+            dialect,
+            calls=calls,
+            hub=hub,
+            tasks=tasks,
+            workers=Workers(tasks),
+            options=options,
+            log=log,
+        )
 
         async def run() -> None:
             await peer.run()
@@ -313,7 +323,7 @@ async def test_a_first_item_that_comes_after_its_time_is_not_sent() -> None:
     async with serving() as serves:
         serves.open_stream("reluctant")
         await serves.rows.waits.wait()
-        (scope,) = serves.peer._scopes.values()
+        (scope,) = serves.peer._running.values()
         scope.cancel()  # as the deadline does
         serves.rows.gate.set()
         await serves.rows.closed.wait()
@@ -333,8 +343,9 @@ async def test_a_deadline_is_for_the_first_item_only() -> None:
         stream = serves.open_stream("rows", 2, credit=1, until=Deadline.after(LONG))
         await serves.expect_items(stream, [0])
         await serves.expect_nothing()
-        (scope,) = serves.peer._scopes.values()
-        assert scope.deadline == float("inf")
+        (admission,) = serves.peer._running.values()
+        assert admission.scope is not None
+        assert admission.scope.deadline == float("inf")
 
 
 async def test_the_streams_of_a_follower_that_is_gone_are_closed() -> None:

@@ -29,6 +29,7 @@ from cluster_client._hub import SubscriptionHub
 from cluster_client._link import Link
 from cluster_client._peer import Peer
 from cluster_client._session import ClientSpec, SessionEvents
+from cluster_client._workers import Workers
 from cluster_client.errors import LinkClosedError, StreamInterruptedError
 from cluster_client.options import ClientOptions
 from cluster_client.streams import FirstItem
@@ -188,6 +189,7 @@ class Interleaving:
                 calls=self.calls,
                 hub=hub,
                 tasks=self.tasks,
+                workers=Workers(self.tasks),
                 options=self.options,
                 log=self.log,
             )
@@ -338,7 +340,7 @@ class Interleaving:
         assert self.follower._streams == {}
         assert self.follower._link._pending == {}
         assert self.link._pending == {}
-        assert (self.peer._scopes, self.peer._windows) == ({}, {})
+        assert (self.peer._running, self.peer._windows) == ({}, {})
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something; nothing here takes long, so that a standstill shows at once."""
@@ -359,7 +361,7 @@ class Interleaving:
         """No map has an entry for a stream that both sides have forgotten."""
         assert len(self.follower._streams) <= len(self.readers)
         assert set(self.follower._streams) <= set(self.follower._link._pending)
-        assert set(self.peer._windows) <= set(self.peer._scopes)
+        assert set(self.peer._windows) <= set(self.peer._running)
 
     def check_outcomes(self) -> None:
         for reader in self.readers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -126,6 +127,60 @@ class MemoryTransport:
         self.incoming = incoming
         self.outgoing = outgoing
         self.closed = False
+        self.unsent = 0
+        self._queue: deque[bytes] = deque()
+        self._soon: deque[Callable[[], None]] = deque()
+        self._wake = anyio.Event()
+        self._paused = False
+        self._resumed = anyio.Event()
+
+    # ------------------------------------------------------------- in bulk
+
+    async def run(self, on_data: Callable[[bytes], None], on_writable: Callable[[], None]) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._pump, on_writable)
+            while data := await self.incoming.receive():
+                on_data(data)
+                while self._paused:
+                    self._resumed = anyio.Event()
+                    await self._resumed.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _pump(self, on_writable: Callable[[], None]) -> None:
+        """Send what is written, and call what is to be called soon."""
+        while True:
+            while self._soon or self._queue:
+                if self._soon:
+                    self._soon.popleft()()
+                    continue
+                data = self._queue.popleft()
+                await self.outgoing.send(data)
+                self.unsent -= len(data)
+                on_writable()
+            self._wake = anyio.Event()
+            await self._wake.wait()
+
+    @property
+    def writable(self) -> bool:
+        return not self.unsent
+
+    def write(self, data: bytes) -> None:
+        self._queue.append(data)
+        self.unsent += len(data)
+        self._wake.set()
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        self._soon.append(function)
+        self._wake.set()
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        self._resumed.set()
+
+    # ---------------------------------------------------------- one by one
 
     async def receive(self) -> bytes:
         return await self.incoming.receive()
@@ -135,6 +190,8 @@ class MemoryTransport:
 
     async def send_eof(self) -> None:
         await checkpoint()
+        while self.unsent and not self.outgoing.broken:
+            await checkpoint()
         self.outgoing.end()
 
     async def aclose(self) -> None:

@@ -77,7 +77,7 @@ async def execute(
     calls: CallExecutor, target: str, *args: Any, deadline: Deadline = NEVER, **kwargs: Any
 ) -> Outcome | None:
     return await calls.execute(
-        target, (args, kwargs), dialect=DIALECT, deadline=deadline, scope=calls.admit()
+        target, (args, kwargs), dialect=DIALECT, deadline=deadline, admission=calls.admit()
     )
 
 
@@ -150,7 +150,7 @@ async def test_a_cancelled_call_has_no_outcome() -> None:
         scope = calls.admit()
         scope.cancel()
         outcome = await calls.execute(
-            "wait", (("a",), {}), dialect=DIALECT, deadline=NEVER, scope=scope
+            "wait", (("a",), {}), dialect=DIALECT, deadline=NEVER, admission=scope
         )
         assert outcome is None
         assert calls.running == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster_client import EncodeError
-from cluster_client._clock import Deadline
+from cluster_client._clock import now
 from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import (
     CallRequest,
@@ -28,7 +28,7 @@ from cluster_protocol import (
 from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
 
 CODEC = MsgpackCodec()
-NEVER = Deadline.never()
+NEVER = math.inf
 
 
 class Real:
@@ -77,41 +77,42 @@ def test_a_request_is_encoded_once_per_codec() -> None:
 
 def test_an_argument_that_cannot_be_encoded_is_named_with_its_method() -> None:
     with pytest.raises(EncodeError, match=r"arguments of 'echo': value\[0\]\[0\]"):
-        PeerDialect(CODEC).call(request(object()), oneway=False)
+        PeerDialect(CODEC).body(request(object()), NEVER)
     with pytest.raises(EncodeError, match=r"argument 1 of 'echo': value\['a'\]"):
-        NodeDialect(JsonCodec()).call(request(1, {"a": object()}), oneway=False)
+        NodeDialect(JsonCodec()).body(request(1, {"a": object()}), NEVER)
 
 
 def test_our_peers_get_a_packed_call_with_its_deadline() -> None:
-    head, body = PeerDialect(CODEC).call(request(1, times=2), oneway=False, credit=64)
+    dialect, made = PeerDialect(CODEC), request(1, times=2)
+    head = dialect.head(made, False, 64)
     assert decode_message(head, is_response=False) == Invoke("echo", 1, packed=True, credit=64)
-    assert body(Deadline(5.0)) == pack_call(5_000_000, CODEC.encode([[1], {"times": 2}]))
+    assert dialect.body(made, 5.0) == pack_call(5_000_000, CODEC.encode([[1], {"times": 2}]))
 
 
 @pytest.mark.parametrize("oneway", [False, True])
 def test_node_gets_its_list_of_arguments(oneway: bool) -> None:
-    head, body = NodeDialect(JsonCodec()).call(request("a", 1), oneway=oneway)
-    assert head.decode() == (
+    dialect, made = NodeDialect(JsonCodec()), request("a", 1)
+    assert dialect.head(made, oneway).decode() == (
         f'{{"type":"invoke","method":"echo","argLength":2,"oneway":{str(oneway).lower()}}}'
     )
-    assert body(Deadline(5.0)) == join_arguments([b'"a"', b"1"])
+    assert dialect.body(made, 5.0) == join_arguments([b'"a"', b"1"])
 
 
 def test_node_has_no_keyword_arguments() -> None:
     with pytest.raises(TypeError, match=r"echo\(\): a Node process leads, .* and no times"):
-        NodeDialect(JsonCodec()).call(request(1, times=2), oneway=False)
+        NodeDialect(JsonCodec()).body(request(1, times=2), NEVER)
 
 
 def test_arguments_that_are_too_large_together_are_refused() -> None:
     half = "x" * (33 << 20)
     with pytest.raises(EncodeError, match="arguments of 'echo': 692060"):
-        NodeDialect(JsonCodec()).call(request(half, half), oneway=False)
+        NodeDialect(JsonCodec()).body(request(half, half), NEVER)
 
 
 @pytest.mark.parametrize("dialect", [PeerDialect(CODEC), NodeDialect(JsonCodec())])
 def test_methods_go_by_their_names_on_the_wire(dialect: PeerDialect | NodeDialect) -> None:
     method = DelegateTable(Real, {}, camel_case=True).by_target["get_data"]
-    head, _ = dialect.call(CallRequest(method, ("k",), {}, 3), oneway=False)
+    head = dialect.head(CallRequest(method, ("k",), {}, 3), False)
     message = decode_message(head, is_response=False)
     assert isinstance(message, Invoke)
     assert message.method == "getData"
@@ -124,16 +125,16 @@ def test_both_forms_of_a_call_are_read() -> None:
     packed = pack_call(5_000_000, CODEC.encode([[1], {"times": 2}]))
     assert read_call(Invoke("echo", 1, packed=True), invocation(packed), CODEC) == (
         ((1,), {"times": 2}),
-        Deadline(5.0),
+        5.0,
     )
     nodes = join_arguments([CODEC.encode(1), CODEC.encode("a")])
     assert read_call(Invoke("echo", 2), invocation(nodes), CODEC) == (((1, "a"), {}), NEVER)
 
 
 def test_node_tells_how_long_it_waits() -> None:
-    before = Deadline.after(3)
+    before = now() + 3
     _, deadline = read_call(Invoke("echo", 0), invocation(b"", timeout_ms=3000), CODEC)
-    assert before <= deadline <= Deadline.after(3)
+    assert before <= deadline <= now() + 3
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_node_tells_how_long_it_waits() -> None:
 )
 def test_otherwise_it_waits_for_ever(message: Invoke, timeout_ms: int) -> None:
     _, deadline = read_call(message, invocation(b"", timeout_ms=timeout_ms), CODEC)
-    assert deadline.at == math.inf
+    assert deadline == NEVER
 
 
 @pytest.mark.parametrize("value", [None, [], [[], {}, 1], [{}, {}], [[], []], [[], {1: 2}]])

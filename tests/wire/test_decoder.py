@@ -316,3 +316,55 @@ def test_no_more_is_kept_than_one_frame_within_the_limits(data: bytes, cuts: lis
         decoder.receive_data(chunk)
         last_error(decoder)
         assert len(decoder._buffer) < HEADER_SIZE + SMALL.connection + SMALL.application
+
+
+# ------------------------------------------------------------- many at once
+
+
+def test_frames_come_at_once_as_they_come_one_by_one() -> None:
+    frames = [Frame(False, number, 0, b"{}", b"x" * number) for number in range(50)]
+    data = b"".join(map(encode_frame, frames))
+    for size in (1, 7, 24, 100, len(data)):
+        decoder = FrameDecoder()
+        found = [
+            frame
+            for start in range(0, len(data), size)
+            for frame in decoder.receive_frames(data[start : start + size])
+        ]
+        assert found == frames
+        assert not decoder.has_partial_frame
+
+
+def test_large_frames_come_at_once_too() -> None:
+    frames = [Frame(True, number, 0, b"{}", bytes(200_000 * number)) for number in (1, 0, 2)]
+    data = b"".join(map(encode_frame, frames))
+    decoder = FrameDecoder()
+    found: list[Frame] = []
+    for start in range(0, len(data), 65536):
+        found += decoder.receive_frames(data[start : start + 65536])
+    assert found == frames
+
+
+def test_both_ways_of_reading_can_follow_each_other() -> None:
+    """The registration is read alone, and what follows it in bulk."""
+    decoder = FrameDecoder()
+    first, second, third = (Frame(False, number, 0, b"{}") for number in (1, 2, 3))
+    decoder.receive_data(encode_frame(first) + encode_frame(second)[:30])
+    assert decoder.next_frame() == first
+    assert decoder.receive_frames(encode_frame(second)[30:]) == [second]
+    assert decoder.receive_frames(b"") == []
+    assert decoder.receive_frames(encode_frame(third)) == [third]
+    assert decoder.next_frame() is None
+
+
+@pytest.mark.parametrize("size", [1, 30, 1000])
+def test_frames_before_an_error_are_given_first(size: int) -> None:
+    whole = Frame(False, 1, 0, b"{}")
+    data = encode_frame(whole) + b"GET / HTTP/1.1\r\n\r\n" + encode_frame(whole)
+    decoder = FrameDecoder()
+    found: list[Frame] = []
+    for start in range(0, len(data), size):
+        found += decoder.receive_frames(data[start : start + size])
+    assert found == [whole]
+    assert isinstance(decoder.failure, RemoteProtocolError)
+    assert decoder.receive_frames(encode_frame(whole)) == []

@@ -39,6 +39,7 @@ from cluster_protocol import (
     SubscribeResultAck,
     UnknownMessage,
     Unsubscribe,
+    ValuesTaken,
     decode_message,
     encode_frame,
 )
@@ -51,7 +52,7 @@ CLASSES: Final[tuple[type[Message], ...]] = (
     *(RegisterChannel, RegisterChannelResult, RegistrationPending, Invoke, InvokeResult),
     *(Subscribe, SubscribeAck, Unsubscribe, SubscribeResult, SubscribeResultAck),
     *(Heartbeat, HeartbeatAck, Cancel, Goodbye, GoodbyeAck, UnknownMessage),
-    *(StreamItem, StreamCredit, RealClientState, Snapshot),
+    *(StreamItem, StreamCredit, RealClientState, Snapshot, ValuesTaken),
 )
 
 written = parametrize([v for v in load("frames.json") if not v.get("decode_only")])

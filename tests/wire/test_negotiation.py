@@ -19,6 +19,7 @@ from cluster_protocol import (
     SNAPSHOT,
     STREAM,
     SUBSCRIBE_ACK,
+    VALUES_TAKEN,
     Agreement,
     JsonObject,
     Offer,
@@ -86,9 +87,10 @@ def test_a_leader_has_all_our_features_unless_told() -> None:
 
 def test_features_have_fixed_names() -> None:
     names = ["packed", "cancel", "goodbye", "subscribe_ack", "stream"]
-    names += ["real_client_state", "snapshot"]
+    names += ["real_client_state", "snapshot", "values_taken"]
 
-    features = [PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM, REAL_CLIENT_STATE, SNAPSHOT]
+    features = [PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM]
+    features += [REAL_CLIENT_STATE, SNAPSHOT, VALUES_TAKEN]
 
     assert features == names
     assert set(features) == FEATURES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import msgpack
@@ -34,6 +34,7 @@ _USER_TYPE: Final = 9
 _MAX_NEST: Final = 8
 """How deeply sets and user types nest in each other. Each level is a msgpack of its own, whose
 reader takes some 40 kB of C stack: without a limit a peer could overflow it and kill us."""
+_LARGE: Final = 65536
 _NEST_TOO_DEEP: Final = f"a nest of more than {_MAX_NEST} sets and registered types"
 
 
@@ -52,13 +53,13 @@ class MsgpackCodec:
     def __init__(self, types: UserTypes = REGISTERED_TYPES) -> None:
         self._level = _nest(types)
         self._slow_level = _nest(types, tuple_keys=True)
-        self._to_extension = self._level.to_extension  # bound once: it shows in small values
+        self._pack = self._level.pack  # bound once: it shows in small values
         self._from_extension = self._level.from_extension
 
     def encode(self, value: object, /) -> bytes:
         """Return the bytes; see `Codec.encode`."""
         try:
-            return _packb(value, self._to_extension)
+            return self._pack(value)
         except Exception as exc:  # code of the values runs in there: a tzinfo may raise anything
             flaw = self._level.flaw
             path, reason = find_unencodable(value, flaw, flaw) or ("value", tell(exc))
@@ -90,12 +91,13 @@ class _Level:
         tuple_keys: Whether a list is taken as a key, as a tuple; slower.
     """
 
-    __slots__ = ("_inner", "_pairs_hook", "_types")
+    __slots__ = ("_inner", "_pairs_hook", "_types", "pack")
 
     def __init__(self, types: UserTypes, inner: _Level | None, *, tuple_keys: bool) -> None:
         self._types = types
         self._inner = inner
         self._pairs_hook = _dict_of_pairs if tuple_keys else None
+        self.pack = _Packers(self.to_extension).pack
 
     @property
     def is_last(self) -> bool:
@@ -113,10 +115,6 @@ class _Level:
         return self._inner
 
     # -------------------------------------------------------------- encoding
-
-    def pack(self, value: object) -> bytes:
-        """Return the bytes; raises whatever code of the values raises."""
-        return _packb(value, self.to_extension)
 
     def to_extension(self, value: object) -> msgpack.ExtType:
         """Encode what msgpack itself cannot; called for nothing else."""
@@ -225,9 +223,30 @@ def _nest(types: UserTypes, *, tuple_keys: bool = False) -> _Level:
     return level
 
 
-def _packb(value: object, default: Callable[[object], msgpack.ExtType]) -> bytes:
-    # msgpack has no types, and its source seems to say that the result may be None.
-    return cast("bytes", msgpack.packb(value, default=default))
+class _Packers:
+    """Packers that are used again: to make one costs as much as to pack a small value.
+
+    Each is out of the list while it is used, by another thread or by a hook within a value.
+
+    Args:
+        default: Encodes what msgpack itself cannot.
+    """
+
+    __slots__ = ("_default", "_free")
+
+    def __init__(self, default: Callable[[object], msgpack.ExtType]) -> None:
+        self._default = default
+        self._free: list[msgpack.Packer] = []
+
+    def pack(self, value: object) -> bytes:
+        try:
+            packer = self._free.pop()
+        except IndexError:
+            packer = msgpack.Packer(default=self._default)
+        data: bytes = packer.pack(value)  # a packer that fails is not used again
+        if len(data) <= _LARGE:  # it keeps its buffer
+            self._free.append(packer)
+        return data
 
 
 # ---------------------------------------------------------- extension types

@@ -1,0 +1,103 @@
+"""Waiting, waking and tasks, where anyio has nothing for it or too much."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251
+import contextlib
+import contextvars
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import CancelledError
+from typing import Any, Final
+
+from anyio.lowlevel import current_token
+
+from cluster_client._backend._seam import Waiter
+
+
+def waiter_factory() -> Callable[[], Waiter]:
+    """Return what makes waiters of the running event loop: it need not be asked for each time."""
+    loop = current_token().native_token
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return loop.create_future
+
+    from cluster_client._backend._trio import TrioWaiter  # noqa: PLC0415 - trio is optional
+
+    return TrioWaiter
+
+
+def event_loop_waker() -> Callable[[Callable[[], object]], None]:
+    """Return a function that has another function called in this event loop.
+
+    It may be called from any thread and never blocks. Once the loop has ended
+    it does nothing: there is nobody left to be told.
+    """
+    loop = current_token().native_token
+    if isinstance(loop, asyncio.AbstractEventLoop):
+
+        def wake_asyncio(function: Callable[[], object]) -> None:
+            try:
+                loop.call_soon_threadsafe(function)
+            except RuntimeError:  # the loop is closed
+                return
+
+        return wake_asyncio
+
+    import trio  # noqa: PLC0415, TID251 - an optional dependency
+
+    token = trio.lowlevel.current_trio_token()
+
+    def wake_trio(function: Callable[[], object]) -> None:
+        try:
+            token.run_sync_soon(function)
+        except trio.RunFinishedError:
+            return
+
+    return wake_trio
+
+
+def start_background_task(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine function in a task that nobody owns.
+
+    For what outlives the task that needed it first, and is ended by counting who needs it.
+    Whatever it raises must be handled inside.
+    """
+    if isinstance(current_token().native_token, asyncio.AbstractEventLoop):
+        task = asyncio.ensure_future(function())
+        _background_tasks.add(task)  # the event loop itself holds only a weak reference
+        task.add_done_callback(_background_tasks.discard)
+        return
+
+    import trio  # noqa: PLC0415, TID251 - an optional dependency
+
+    trio.lowlevel.spawn_system_task(function, context=contextvars.copy_context())
+
+
+_background_tasks: Final[set[asyncio.Future[None]]] = set()
+
+
+@contextlib.contextmanager
+def stray_cancellations_as_errors() -> Generator[None]:
+    """Turn a cancellation that does not cancel the running task into an ordinary error.
+
+    On asyncio, whoever awaits a future that somebody else has cancelled gets the very
+    exception that would end its own task; and a task that ends so takes its group along.
+
+    Raises:
+        concurrent.futures.CancelledError: Instead of it.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as exc:
+        if not is_stray(exc):
+            raise
+        raise CancelledError("what was awaited has been cancelled") from exc
+
+
+def is_stray(exc: BaseException) -> bool:
+    """Tell whether a cancellation was not meant for the running task."""
+    if not isinstance(exc, asyncio.CancelledError):
+        return False
+    if not isinstance(current_token().native_token, asyncio.AbstractEventLoop):
+        return True  # on trio it means nothing at all
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()

@@ -1,0 +1,136 @@
+"""The port and the connections to it."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251
+import contextlib
+import errno
+import socket
+import struct
+import sys
+from typing import Final
+
+import anyio
+import anyio.abc
+from anyio.lowlevel import current_token
+
+from cluster_client import _fork
+from cluster_client._backend._seam import Transport
+
+LOCALHOST: Final = "127.0.0.1"
+_RESET: Final = struct.pack("ii", 1, 0)
+"""The option SO_LINGER, for a close that resets the connection."""
+_BACKLOG: Final = 1024
+_CONNECTING: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN)
+
+
+class SocketListener:
+    """A listener over a raw socket, which can be duplicated and survives cancellation."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._protection = _fork.protect(sock)
+
+    async def accept(self) -> Transport:
+        while True:
+            if self._socket.fileno() < 0:
+                raise anyio.ClosedResourceError
+            await anyio.wait_readable(self._socket)
+            try:
+                connection, _ = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue  # another handle was faster, or the peer has gone again
+            with contextlib.suppress(OSError):  # the peer reset it before we came to accept it
+                return await open_transport(connection)
+
+    def duplicate(self) -> SocketListener:
+        return SocketListener(self._socket.dup())
+
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            _fork.release(self._protection)
+            anyio.notify_closing(self._socket)
+            self._socket.close()
+
+
+def bind_and_listen(port: int) -> SocketListener | None:
+    """Take the port, or return ``None`` if somebody has it.
+
+    Binding and listening are one step: on Linux two sockets with
+    ``SO_REUSEADDR`` can both bind, and only `listen` decides.
+
+    Raises:
+        OSError: For every other reason; a port that may not be bound is no lost race.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            # Without it the port stays taken while connections of a dead leader linger.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((LOCALHOST, port))
+        sock.listen(_BACKLOG)
+    except OSError as exc:
+        sock.close()
+        if exc.errno == errno.EADDRINUSE:
+            return None
+        raise
+    return SocketListener(sock)
+
+
+async def connect(port: int) -> Transport | None:
+    """Connect to the port; ``None`` if nobody listens there.
+
+    A connection to oneself counts as nobody: on a port of the ephemeral range
+    the kernel may choose the very port as our own end.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        error = sock.connect_ex((LOCALHOST, port))
+        if error in _CONNECTING:
+            await anyio.wait_writable(sock)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error and sock.getsockname() != sock.getpeername():
+            return await open_transport(sock)
+        if not error:
+            # Reset it: closed in the ordinary way it would keep the port for a minute (TIME_WAIT).
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        sock.close()
+    except OSError:  # the peer died in this very moment
+        sock.close()
+    except BaseException:
+        sock.close()
+        raise
+    return None
+
+
+async def open_transport(sock: socket.socket) -> Transport:
+    """Return the transport of a connected socket, which is the transport's from now on.
+
+    Raises:
+        OSError: If the peer has reset the connection.
+
+    Cancellation:
+        The connection is closed.
+    """
+    # From the first moment: a fork may come while the transport is being made.
+    protection = _fork.protect(sock)
+    try:
+        sock.setblocking(False)
+        # Small frames in both directions: Nagle's algorithm would hold them back.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(current_token().native_token, asyncio.AbstractEventLoop):
+            from cluster_client._backend._asyncio import AsyncioTransport  # noqa: PLC0415
+
+            return await AsyncioTransport.open(sock)
+        from cluster_client._backend._trio import TrioTransport  # noqa: PLC0415
+
+        return TrioTransport(sock)
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        _fork.release(protection)  # the transport has one of its own
