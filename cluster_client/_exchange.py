@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cluster_client._backend import Waiter
 from cluster_client.errors import LinkClosedError
-from cluster_protocol import Frame
+from cluster_protocol import Frame, Message, RemoteProtocolError, decode_message
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "expect"]
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 class Carrier(Protocol):
@@ -110,3 +112,15 @@ class Exchange:
     def abandon(self) -> None:
         """Wait no longer for an answer, and tell the peer so, unless there is one."""
         self._carrier.abandon(self.id)
+
+
+def expect(frame: Frame, expected: type[MessageT]) -> MessageT:
+    """Return the message of an answer, which must be of the given class.
+
+    Raises:
+        RemoteProtocolError: If it is another one.
+    """
+    message = decode_message(frame.connection, is_response=frame.is_response)
+    if not isinstance(message, expected):
+        raise RemoteProtocolError(f"expected {expected.type}, got {frame.connection[:80]!r}")
+    return message

@@ -14,8 +14,8 @@ from cluster_client._clock import Deadline
 from cluster_client._delegate_options import PUBLISH, UNPUBLISH
 from cluster_client._dialects import CallRequest, NodeDialect, PeerDialect
 from cluster_client._election import Joined
-from cluster_client._exchange import Exchange
-from cluster_client._link import Link, expect
+from cluster_client._exchange import Exchange, expect
+from cluster_client._link import Link
 from cluster_client._registrations import Registration, check_for_node
 from cluster_client._session import ClientSpec, SessionEvents
 from cluster_client._snapshots import Snapshot

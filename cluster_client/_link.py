@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import anyio
 
@@ -16,6 +16,7 @@ from cluster_client._alarm import Alarm
 from cluster_client._backend import Transport, waiter_factory
 from cluster_client._clock import Deadline, header_timeout, now
 from cluster_client._exchange import Exchange
+from cluster_client._outbox import Outbox
 from cluster_client._states import LINK_TRANSITIONS, LinkState, StateMachine
 from cluster_client.errors import LinkClosedError
 from cluster_protocol import (
@@ -28,27 +29,15 @@ from cluster_protocol import (
     FrameDecoder,
     Message,
     ProtocolError,
-    RemoteProtocolError,
     decode_message,
     frame_bytes,
 )
-
-HIGH_WATER: Final = 1 << 20
-"""Bytes waiting to be written above which callers wait, and a leader stops reading."""
-
-BATCH: Final = 16
-"""Frames that are sent at once without waiting for more. Each send costs as much as three calls,
-but without a limit both processes wait for each other's whole bursts: half the throughput."""
-
-_LARGE: Final = 65536
-"""Bytes of a frame that are not copied together with others."""
 
 _LARGEST_ID: Final = 2**63 - 1
 """Towards our peers. No id comes again on a link, so no late answer can meet another call."""
 
 _CLOSE_GRACE: Final = 1.0
 
-MessageT = TypeVar("MessageT", bound=Message)
 RequestHandler = Callable[[Frame, Message], None]
 ReplyHandler = Callable[[Frame | None], None]
 
@@ -61,8 +50,8 @@ class Link:
         decoder: Holds what arrived behind the registration.
         agreement: What holds on the link; ``None`` with a Node peer.
         log: Logger, already bound to the client.
-        wait_for_reader: Whether to read nothing more while `HIGH_WATER` bytes wait to be
-            written. For the leader: one side of a pair may do so, or both could wait for ever.
+        wait_for_reader: Whether to read nothing more while too much waits to be written. For the
+            leader: one side of a pair may do so, or both could wait for ever.
     """
 
     def __init__(
@@ -85,14 +74,8 @@ class Link:
         self._callbacks: dict[int, ReplyHandler] = {}
         self._next_id = 1
         self._largest_id = MAX_REQUEST_ID if agreement is None else _LARGEST_ID
-        self._outgoing: list[bytes] = []
-        self._waiting = 0  # bytes of them
-        self._accepted = 0  # bytes given to us to write, ever
-        self._flushing = False  # whether `_flush` is about to be called
-        self._reading_paused = False
-        self._relieved = anyio.Event()
-        self._relief_awaited = False
-        self._finished = False
+        self._outbox = Outbox(transport)
+        self._write = self._outbox.write
         self._alarm = Alarm(self._expire)
         self._new_waiter = waiter_factory()
         self._scope = anyio.CancelScope()
@@ -132,7 +115,7 @@ class Link:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._alarm.run)
                     self._on_data(b"")  # what came together with the registration
-                    await self._transport.run(self._on_data, self._flush)
+                    await self._transport.run(self._on_data, self._outbox.flush)
                     tasks.cancel_scope.cancel()
         finally:
             self._become_closed()
@@ -153,9 +136,7 @@ class Link:
 
     async def flush(self) -> None:
         """Wait until everything has been given to the transport, or the link is closed."""
-        self._flush()
-        while self._outgoing and self.state is not LinkState.CLOSED:
-            await self._relief()
+        await self._outbox.drained()
 
     async def finish(self) -> None:
         """Write what is left and tell the peer that nothing follows.
@@ -163,9 +144,7 @@ class Link:
         `run` ends when the peer closes its side. Closing ours at once could
         make the kernel throw away answers that the peer has not read yet.
         """
-        await self.flush()
-        self._finished = True
-        await self._transport.send_eof()
+        await self._outbox.finish()
 
     def _become_closed(self) -> None:
         if self.state is LinkState.CLOSED:
@@ -177,7 +156,7 @@ class Link:
             exchange.settle(None)
         for on_reply in callbacks.values():
             on_reply(None)
-        self._relieved.set()
+        self._outbox.close()
 
     # -------------------------------------------------------------- writing
 
@@ -261,7 +240,7 @@ class Link:
         timeout_ms = header_timeout(response_timeout)
         self._write(frame_bytes(False, request_id, timeout_ms, message, application))
         waiter = self._new_waiter() if on_reply is None else None
-        exchange = Exchange(self, request_id, self._accepted, expires, waiter, on_reply)
+        exchange = Exchange(self, request_id, self._outbox.accepted, expires, waiter, on_reply)
         self._pending[request_id] = exchange
         self._alarm.set(expires)
         return exchange
@@ -331,17 +310,38 @@ class Link:
 
     def was_handed_over(self, end: int) -> bool:
         """Tell whether all bytes up to a point have been given to the operating system."""
-        return end <= self._accepted - self._waiting
+        return end <= self._outbox.accepted - self._outbox.waiting
 
     @property
     def backlog(self) -> int:
         """Bytes that the operating system has not taken yet."""
-        return self._waiting + self._transport.unsent
+        return self._outbox.backlog
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits to be written that requests have to wait, too."""
+        return self._outbox.congested
 
     async def wait_writable(self) -> None:
-        """Wait while more than `HIGH_WATER` bytes are to be written and the link is not closed."""
-        while self.backlog > HIGH_WATER and self.state is not LinkState.CLOSED:
-            await self._relief()
+        """Wait while the link is congested and not closed."""
+        await self._outbox.writable()
+
+    async def wait_writable_until(self, until: Deadline) -> None:
+        """Wait while the link is congested and not closed.
+
+        Raises:
+            LinkClosedError: If it is so too long.
+        """
+        if not self._outbox.congested:
+            return
+        with anyio.move_on_after(until.remaining) as scope:
+            await self._outbox.writable()
+        if scope.cancelled_caught:
+            raise LinkClosedError("the leader does not read what is sent to it", sent=False)
+
+    def send_now(self) -> None:
+        """Do not wait for more frames before those that are ready are sent."""
+        self._outbox.flush()
 
     def _new_id(self) -> int:
         while True:
@@ -350,67 +350,6 @@ class Link:
             # A Node peer's come again after 2**30 calls.
             if request_id not in self._pending and request_id not in self._callbacks:
                 return request_id
-
-    def _write(self, data: bytes) -> None:
-        if self._finished:
-            return  # the peer has been told that nothing follows
-        outgoing = self._outgoing
-        outgoing.append(data)
-        size = len(data)
-        self._waiting += size
-        self._accepted += size
-        if len(outgoing) >= BATCH:
-            self._flush()
-        elif not self._flushing:
-            self._flushing = True
-            self._transport.call_soon(self._flush_now)
-
-    @property
-    def congested(self) -> bool:
-        """Whether so much waits to be written that requests have to wait, too."""
-        return self.backlog > HIGH_WATER
-
-    async def wait_writable_until(self, until: Deadline) -> None:
-        """Wait while the link is congested.
-
-        Raises:
-            LinkClosedError: If it is so too long.
-        """
-        with anyio.move_on_after(until.remaining) as scope:
-            while self.backlog > HIGH_WATER and self.state is LinkState.OPEN:
-                await self._relief()
-        if scope.cancelled_caught:
-            raise LinkClosedError("the leader does not read what is sent to it", sent=False)
-
-    def send_now(self) -> None:
-        """Do not wait for more frames before those that are ready are sent."""
-        self._flush()
-
-    def _flush_now(self) -> None:
-        self._flushing = False
-        self._flush()
-
-    def _flush(self) -> None:
-        """Give the transport what is to be sent, as far as it takes it."""
-        transport = self._transport
-        if self._outgoing and transport.writable:
-            # All that is ready in one send: a system call costs more than the join.
-            data = b"".join(self._outgoing)
-            self._outgoing.clear()
-            self._waiting = 0
-            transport.write(data)
-        if self._reading_paused and self.backlog <= HIGH_WATER:
-            self._reading_paused = False
-            transport.resume_reading()
-        if self._relief_awaited:
-            self._relief_awaited = False
-            relieved, self._relieved = self._relieved, anyio.Event()
-            relieved.set()
-
-    async def _relief(self) -> None:
-        """Wait until the backlog may have become smaller."""
-        self._relief_awaited = True
-        await self._relieved.wait()
 
     # -------------------------------------------------------------- reading
 
@@ -432,9 +371,8 @@ class Link:
         except ProtocolError as exc:
             self._log.warning("link_protocol_error", error=str(exc))
             self.close(str(exc))
-        if self._wait_for_reader and not self._reading_paused and self.backlog > HIGH_WATER:
-            self._reading_paused = True
-            self._transport.pause_reading()
+        if self._wait_for_reader:
+            self._outbox.hold_reader()
 
     def _on_answer(self, frame: Frame) -> None:
         exchange = self._pending.pop(frame.request_id, None)
@@ -455,15 +393,3 @@ class Link:
             else:
                 earliest = min(earliest, exchange.expires)
         return earliest
-
-
-def expect(frame: Frame, expected: type[MessageT]) -> MessageT:
-    """Return the message of an answer, which must be of the given class.
-
-    Raises:
-        RemoteProtocolError: If it is another one.
-    """
-    message = decode_message(frame.connection, is_response=frame.is_response)
-    if not isinstance(message, expected):
-        raise RemoteProtocolError(f"expected {expected.type}, got {frame.connection[:80]!r}")
-    return message

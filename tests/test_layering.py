@@ -18,7 +18,7 @@ PROTOCOL: Final = Path(cluster_protocol.__file__).parent
 LAYERS: Final = (
     {"errors", "leadership", "_backoff", "_changes", "_clock", "_fork", "_logs", "_states"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
-    {"_alarm", "_delegate_options", "_exchange", "_items", "_snapshots", "_user_types"},
+    {"_alarm", "_outbox", "_delegate_options", "_exchange", "_items", "_snapshots", "_user_types"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
     {"_dialects", "_real_client", "_server", "_streams", "_workers"},
     {"_calls", "_hub", "streams"},

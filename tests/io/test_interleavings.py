@@ -94,7 +94,7 @@ class Caller:
 
     token: bytes
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    limit: anyio.CancelScope | None = None
+    strike: Callable[[], object] | None = None
     posted: bool = False
     outcomes: list[Frame | LinkClosedError | str] = field(default_factory=list)
 
@@ -124,8 +124,9 @@ class ScriptedTime:
         caller = current_caller.get(None)
         if caller is None:
             return anyio.move_on_after(delay, shield=shield)
-        caller.limit = anyio.CancelScope()
-        return caller.limit
+        scope = anyio.CancelScope()
+        caller.strike = scope.cancel
+        return scope
 
 
 class Interleaving:
@@ -162,9 +163,9 @@ class Interleaving:
             self.in_flight[number % len(self.in_flight)].scope.cancel()
 
     def expire(self, number: int) -> None:
-        limits = [caller.limit for caller in self.in_flight if caller.limit is not None]
+        limits = [caller.strike for caller in self.in_flight if caller.strike is not None]
         if limits:
-            limits[number % len(limits)].cancel()
+            limits[number % len(limits)]()
 
     def peer_reads(self, _: int) -> None:
         self.decoder.receive_data(self.to_peer.take())
@@ -297,6 +298,7 @@ class Interleaving:
                 await self.link.wait_writable_until(Deadline.after(LONG))
                 exchange = self.link.start(CALL, caller.token, LONG, now() + LONG)
                 caller.posted = True
+                caller.strike = exchange.expire
                 answer = await exchange.wait()
             except LinkClosedError as exc:
                 caller.outcomes.append(exc)
@@ -383,5 +385,5 @@ async def test_no_answer_reaches_another_caller(
     with pytest.MonkeyPatch.context() as patch, anyio.fail_after(LIMIT):
         patch.setattr("cluster_client._link.anyio", ScriptedTime())
         patch.setattr("cluster_client._link.MAX_REQUEST_ID", largest_id)
-        patch.setattr("cluster_client._link.HIGH_WATER", HIGH_WATER)
+        patch.setattr("cluster_client._outbox.HIGH_WATER", HIGH_WATER)
         await Interleaving(agreement).play(script)

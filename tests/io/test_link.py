@@ -10,7 +10,8 @@ from anyio import wait_all_tasks_blocked
 from anyio.abc import TaskStatus
 
 from cluster_client._clock import Deadline
-from cluster_client._link import Link, expect
+from cluster_client._exchange import expect
+from cluster_client._link import Link
 from cluster_client._states import LinkState
 from cluster_client.errors import LinkClosedError
 from cluster_protocol import (
@@ -281,7 +282,7 @@ async def test_a_closed_link_takes_nothing_and_loses_no_caller() -> None:
 async def test_callers_wait_while_too_much_is_to_be_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cluster_client._link.HIGH_WATER", 1000)
+    monkeypatch.setattr("cluster_client._outbox.HIGH_WATER", 1000)
     async with open_link() as running:
         running.transport.outgoing.grow(0)
         first = running.start_call(b"x" * 2000)
@@ -308,7 +309,7 @@ async def send_oneway(link: Link, application: bytes) -> None:
 async def test_a_call_that_cannot_be_written_in_time_was_never_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cluster_client._link.HIGH_WATER", 1000)
+    monkeypatch.setattr("cluster_client._outbox.HIGH_WATER", 1000)
     async with open_link() as running:
         running.transport.outgoing.grow(0)
         running.start_call(b"x" * 2000)
@@ -324,7 +325,7 @@ async def test_a_call_that_cannot_be_written_in_time_was_never_sent(
 async def test_whoever_waits_to_write_learns_that_the_link_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cluster_client._link.HIGH_WATER", 1000)
+    monkeypatch.setattr("cluster_client._outbox.HIGH_WATER", 1000)
     async with open_link() as running:
         running.transport.outgoing.grow(0)
         running.start_call(b"x" * 2000)
@@ -339,7 +340,7 @@ async def test_whoever_waits_to_write_learns_that_the_link_is_closed(
 async def test_a_leader_reads_no_more_from_a_peer_that_does_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cluster_client._link.HIGH_WATER", 1000)
+    monkeypatch.setattr("cluster_client._outbox.HIGH_WATER", 1000)
     async with open_link(wait_for_reader=True) as running:
         running.transport.outgoing.grow(0)
         running.link.respond(1, OK.encode(), b"x" * 2000)
@@ -357,7 +358,7 @@ async def test_a_leader_reads_no_more_from_a_peer_that_does_not_read(
 async def test_a_leader_notices_that_a_peer_which_did_not_read_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cluster_client._link.HIGH_WATER", 1000)
+    monkeypatch.setattr("cluster_client._outbox.HIGH_WATER", 1000)
     async with open_link(wait_for_reader=True) as running:
         running.transport.outgoing.grow(0)
         running.link.respond(1, OK.encode(), b"x" * 2000)

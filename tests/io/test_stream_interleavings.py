@@ -398,5 +398,5 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 )
 async def test_every_stream_gets_its_items_and_leaves_nothing_behind(script: list[Step]) -> None:
     with pytest.MonkeyPatch.context() as patch, anyio.fail_after(LIMIT):
-        patch.setattr("cluster_client._link.HIGH_WATER", HIGH_WATER)
+        patch.setattr("cluster_client._outbox.HIGH_WATER", HIGH_WATER)
         await Interleaving().play(script)

@@ -14,7 +14,8 @@ from anyio import wait_all_tasks_blocked
 
 from cluster_client._backend import Transport, bind_and_listen, connect
 from cluster_client._clock import Deadline
-from cluster_client._link import BATCH, HIGH_WATER, Link
+from cluster_client._link import Link
+from cluster_client._outbox import BATCH, HIGH_WATER
 from cluster_client.errors import LinkClosedError
 from cluster_protocol import Frame, FrameDecoder, InvokeResult, Message
 from support.links import AGREED, CALL, LONG
