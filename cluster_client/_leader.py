@@ -8,6 +8,7 @@ from typing import Any, Final
 import anyio
 import anyio.abc
 
+from cluster_client._arrivals import Arrival
 from cluster_client._clock import Deadline
 from cluster_client._dialects import Dialect, NodeDialect, PeerDialect
 from cluster_client._host import Host, HostEvents
@@ -15,7 +16,7 @@ from cluster_client._link import Link
 from cluster_client._local_session import LocalSession
 from cluster_client._logs import describe
 from cluster_client._peer import Peer
-from cluster_client._server import Arrival, Seat
+from cluster_client._server import Seat
 from cluster_client._session import ClientSpec, SessionEvents, StartError
 from cluster_client._snapshots import Snapshot
 from cluster_client._workers import Workers

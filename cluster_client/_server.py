@@ -13,7 +13,6 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -21,9 +20,10 @@ import anyio.abc
 from anyio.lowlevel import RunVar
 
 from cluster_client import _backend
+from cluster_client._arrivals import Arrival, wait_or_lose
 from cluster_client._backend import Listener, Transport
 from cluster_client._clock import Deadline
-from cluster_client._election import read_registration, receive_registration
+from cluster_client._election import receive_registration
 from cluster_client._logs import describe
 from cluster_client.errors import ElectionError
 from cluster_protocol import (
@@ -34,7 +34,6 @@ from cluster_protocol import (
     ProtocolError,
     RegisterChannel,
     RegistrationPending,
-    RemoteProtocolError,
     encode_frame,
 )
 
@@ -44,55 +43,12 @@ REGISTRATION_LIMIT: Final = 10.0
 ACCEPT_PAUSE: Final = 0.1
 """Seconds between two attempts to accept while that fails."""
 
-MAX_EARLY_BYTES: Final = 65536
-"""Bytes that a follower may send before it is answered; a proper one sends none."""
-
 YIELD_GRACE: Final = 1.0
 """Seconds before a holder that lacks a channel makes way for a process that has it: it may
 be about to create that channel itself."""
 
 YIELD_TIME: Final = 2.0
 """Seconds in which a process that made way does not race again."""
-
-
-@dataclass(slots=True)
-class Arrival:
-    """A follower that has registered, and waits for an answer.
-
-    Attributes:
-        transport: Its connection.
-        decoder: Holds what it sent behind its registration.
-        registration: The frame that is to be answered. A Node follower that got no answer in
-            time registers again, and knows the first one no more.
-        channel: What it registered for.
-        offer: What it can do beyond Node's protocol.
-    """
-
-    transport: Transport
-    decoder: FrameDecoder
-    registration: Frame
-    channel: str
-    offer: Offer | None
-    _early: int = 0
-
-    def receive_data(self, data: bytes) -> None:
-        """Take what it sends while it waits.
-
-        Raises:
-            RemoteProtocolError: If it does anything but wait, or as a Node follower register again.
-        """
-        self.decoder.receive_data(data)
-        if self.offer is not None:
-            self._early += len(data)
-            if self._early > MAX_EARLY_BYTES:
-                raise RemoteProtocolError(
-                    f"{self._early} bytes before its registration is answered"
-                )
-            return
-        while (frame := self.decoder.next_frame()) is not None:
-            if read_registration(frame).channel != self.channel:
-                raise RemoteProtocolError("the follower registers for another channel")
-            self.registration = frame
 
 
 class PortServer:
@@ -309,41 +265,12 @@ class Seat:
                     limit = making_way
                 else:
                     self._server.leave()
-            if not await _wait_or_lose(arrival, change, limit):
+            if not await wait_or_lose(arrival, change, limit):
                 return False
 
     async def _tell_pending(self, arrival: Arrival, *, starting: bool) -> None:
         message = RegistrationPending(starting, os.getpid(), self._server.channels)
         await arrival.transport.send(encode_frame(Frame(False, 1, 0, message.encode())))
-
-
-async def _wait_or_lose(arrival: Arrival, change: anyio.Event, limit: Deadline) -> bool:
-    """Wait for a change on the port; False if the follower has gone meanwhile.
-
-    Raises:
-        ProtocolError: If it sends what it must not.
-    """
-    lost = False
-    error: ProtocolError | None = None
-
-    async def watch() -> None:
-        nonlocal lost, error
-        try:
-            while data := await arrival.transport.receive():
-                arrival.receive_data(data)
-        except ProtocolError as exc:
-            error = exc
-        lost = True
-        tasks.cancel_scope.cancel()
-
-    with anyio.move_on_after(limit.remaining):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch)
-            await change.wait()
-            tasks.cancel_scope.cancel()
-    if error is not None:
-        raise error
-    return not lost
 
 
 def race(port: int, channel: str) -> Seat | None:

@@ -11,8 +11,9 @@ import anyio.abc
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from cluster_client import _backend, _server
-from cluster_client._server import Arrival, PortServer, Seat, contenders, race
+from cluster_client import _arrivals, _backend, _server
+from cluster_client._arrivals import Arrival
+from cluster_client._server import PortServer, Seat, contenders, race
 from cluster_client.errors import ElectionError
 from cluster_protocol import (
     FEATURES,
@@ -300,7 +301,7 @@ async def test_a_follower_that_sends_far_too_much_is_dropped(network: Network, p
     async with accepting(seat):
         follower = network.register("a", "a")
         await told(follower)
-        follower.transport.outgoing.put(b"\x01" * (_server.MAX_EARLY_BYTES + 1))
+        follower.transport.outgoing.put(b"\x01" * (_arrivals.MAX_EARLY_BYTES + 1))
         assert await follower.receive_to_the_end() == []
     seat.vacate()
 
