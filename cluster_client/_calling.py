@@ -52,8 +52,8 @@ class Calling:
         idempotent: bool | None = None,
     ) -> Any:
         """Call a method and return its result; errors are those of `Client`."""
-        request = self._request(method, args, kwargs)
         session = self._membership.session
+        request = self._request(method, args, kwargs)
         deadline = Deadline.after(self._spec.options.max_wait_time)
         repeatable = method.idempotent if idempotent is None else idempotent
         if session is not None:  # as nearly always; without another coroutine

@@ -108,6 +108,7 @@ class CallExecutor:
         self._log = log
         self._running: set[Admission] = set()
         self._idle = anyio.Event()
+        self._draining = False
         self._alarm = Alarm(self._expire)
         self.refusing = False
         """Whether calls are refused, because leadership ends."""
@@ -131,7 +132,7 @@ class CallExecutor:
         """Count an admitted call no longer."""
         admission.scope = None
         self._running.discard(admission)
-        if not self._running:
+        if self._draining and not self._running:
             self._idle.set()
 
     async def execute(
@@ -256,6 +257,7 @@ class CallExecutor:
     async def drain(self, limit: float) -> bool:
         """Wait until no call is running; tells whether that came about in time."""
         with anyio.move_on_after(limit):
+            self._draining = True
             while self._running:
                 self._idle = anyio.Event()
                 await self._idle.wait()

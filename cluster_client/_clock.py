@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 _MICROSECONDS: Final = 1_000_000
@@ -60,6 +61,7 @@ def now() -> float:
     return time.monotonic()
 
 
+@lru_cache(maxsize=256)  # there are a few, and each call asks
 def header_timeout(seconds: float) -> int:
     """Return a timeout as the header carries it: the longest one stands for longer ones, too."""
     return int(min(seconds * _MILLISECONDS, _MAX_MILLISECONDS))

@@ -197,6 +197,6 @@ def unpack_arguments(value: object) -> Arguments:
     if isinstance(value, list) and len(value) == _CALL_PARTS:
         args, kwargs = value
         whole = isinstance(args, list) and isinstance(kwargs, dict)
-        if whole and all(isinstance(name, str) for name in kwargs):
+        if whole and (not kwargs or all(isinstance(name, str) for name in kwargs)):
             return tuple(args), kwargs
     raise RemoteProtocolError("a packed call must hold a list and a mapping with string keys")

@@ -33,9 +33,6 @@ from cluster_protocol import (
     frame_bytes,
 )
 
-_LARGEST_ID: Final = 2**63 - 1
-"""Towards our peers. No id comes again on a link, so no late answer can meet another call."""
-
 _CLOSE_GRACE: Final = 1.0
 
 RequestHandler = Callable[[Frame, Message], None]
@@ -73,7 +70,6 @@ class Link:
         self._pending: dict[int, Exchange] = {}
         self._callbacks: dict[int, ReplyHandler] = {}
         self._next_id = 1
-        self._largest_id = MAX_REQUEST_ID if agreement is None else _LARGEST_ID
         self._outbox = Outbox(transport)
         self._write = self._outbox.write
         self._alarm = Alarm(self._expire)
@@ -344,9 +340,14 @@ class Link:
         self._outbox.flush()
 
     def _new_id(self) -> int:
+        """Return an id; between our peers none comes again, so no late answer can meet a call."""
+        if self.agreement is not None:
+            request_id = self._next_id
+            self._next_id = request_id + 1
+            return request_id
         while True:
             request_id = self._next_id
-            self._next_id = request_id % self._largest_id + 1
+            self._next_id = request_id % MAX_REQUEST_ID + 1
             # A Node peer's come again after 2**30 calls.
             if request_id not in self._pending and request_id not in self._callbacks:
                 return request_id

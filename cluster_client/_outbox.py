@@ -17,6 +17,9 @@ BATCH: Final = 16
 """Frames that are sent at once without waiting for more. Each send costs as much as three calls,
 but without a limit both processes wait for each other's whole bursts: half the throughput."""
 
+_LARGE: Final = 65536
+"""Bytes of a frame that is not worth waiting for others, and counts at once."""
+
 
 class Outbox:
     """What waits to be sent on one transport.
@@ -30,11 +33,13 @@ class Outbox:
     Attributes:
         accepted: Bytes given to it, ever.
         waiting: Bytes of them that the transport has not been given yet.
+        congested: Whether so much waits to be written that more has to wait elsewhere.
     """
 
     def __init__(self, transport: Transport) -> None:
         self.accepted = 0
         self.waiting = 0
+        self.congested = False
         self._transport = transport
         self._frames: list[bytes] = []
         self._flushing = False  # whether `_flush_now` is about to be called
@@ -53,7 +58,7 @@ class Outbox:
         size = len(frame)
         self.waiting += size
         self.accepted += size
-        if len(frames) >= BATCH:
+        if len(frames) >= BATCH or size > _LARGE:
             self.flush()
         elif not self._flushing:
             self._flushing = True
@@ -72,6 +77,7 @@ class Outbox:
             self._frames.clear()
             self.waiting = 0
             transport.write(data)
+        self.congested = self.waiting + transport.unsent > HIGH_WATER
         if self._reading_paused and not self.congested:
             self._reading_paused = False
             transport.resume_reading()
@@ -95,11 +101,6 @@ class Outbox:
     def backlog(self) -> int:
         """Bytes that the operating system has not taken yet."""
         return self.waiting + self._transport.unsent
-
-    @property
-    def congested(self) -> bool:
-        """Whether so much waits to be written that more has to wait elsewhere."""
-        return self.waiting + self._transport.unsent > HIGH_WATER
 
     def hold_reader(self) -> None:
         """Read nothing more from the peer as long as too much waits to be written to it."""

@@ -275,7 +275,7 @@ class Peer:
                 self._log.warning("oneway_call_failed", method=message.method)
             return
         if outcome.success:
-            head = _SUCCESS
+            head = _SUCCESS  # by far the most
         elif outcome.refused and not self._dialect.is_node:
             head = _REFUSED
         else:

@@ -48,6 +48,7 @@ from cluster_protocol.codecs import MsgpackCodec
 from support.links import AGREED, LONG
 from support.logs import LogRecorder
 from support.real_clients import Provided, real_client
+from support.times import scaled
 from support.transports import FramePeer, MemoryTransport, connected_pair
 
 CODEC = MsgpackCodec()
@@ -311,7 +312,7 @@ async def test_a_stream_that_is_cancelled_in_the_next_frame_is_not_answered() ->
 
 async def test_a_stream_whose_first_item_comes_too_late_is_closed_and_not_answered() -> None:
     async with serving() as serves:
-        serves.open_stream("wait", until=Deadline.after(0.01))
+        serves.open_stream("wait", until=Deadline.after(scaled(0.2)))
         await serves.rows.waits.wait()
         await serves.rows.closed.wait()
         await serves.expect_nothing()
