@@ -506,6 +506,58 @@ def test_a_path_leaves_out_a_key_that_cannot_be_shown() -> None:
     assert refused({Silent("a"): [Junk()]}).path == "value[…][0]"
 
 
+# ------------------------------------------------------- tables among other things
+
+
+class Liar(str):
+    """A key that claims to be any other."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+ROWS: list[Any] = [{"a": i / 2, "b": f"text {i}", "c": [i, {"d": i}]} for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": [1, 1.5, b"ab", AWARE], "rows": ROWS, "c": ["x", 2, b"", 2.5, AWARE, *ROWS]},
+        [ROWS, "between", ROWS],
+        [{"a": [ROWS, 1]}, *ROWS],
+        [{**row, "a": ROWS[:32]} for row in ROWS],
+        [*({"a": item / 2} for item in range(40)), {"a": -(2**60)}],
+        [*({"a": 1} for _ in range(40)), OrderedDict(a=1)],
+        [*({"a": 1} for _ in range(40)), {Word.ONE: 1}],
+        [*({"a": 1} for _ in range(40)), {Liar("b"): 1}],
+    ],
+)
+def test_lists_are_written_as_tuples_are_which_are_never_taken_for_tables(value: object) -> None:
+    assert CODEC.encode(value) == CODEC.encode(with_tuples(value))
+
+
+def with_tuples(value: Any) -> Any:
+    """Return *value* with tuples for lists."""
+    match value:
+        case list():
+            return tuple(map(with_tuples, value))
+        case dict():
+            return {key: with_tuples(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def test_a_table_that_contains_itself_is_refused() -> None:
+    value: list[Any] = [{"a": 1} for _ in range(1000)]
+    for row in value:
+        row["b"] = value
+
+    assert refused(value).path.startswith("value[0]['b'][0]['b']")
+
+
 # ------------------------------------------------------------- hostile documents
 
 MANY = 200_000
@@ -637,6 +689,35 @@ def equal(one: Any, other: Any) -> bool:
             return bool(one == other)
 
 
+CELLS = st.sampled_from(
+    [
+        st.integers(-(2**53), 2**53),
+        st.integers(0, 99) | st.floats(),
+        st.floats(-9, 9),
+        TEXTS,
+        TEXTS.filter(bool),
+        TEXTS | st.none(),
+        st.booleans() | st.none(),
+        LEAVES,
+        st.lists(st.booleans(), max_size=2),
+    ]
+)
+SHAPES = st.recursive(
+    CELLS,
+    lambda inner: (
+        st.dictionaries(KEYS | st.sampled_from("abc"), inner, max_size=4).map(st.fixed_dictionaries)
+        | st.lists(inner, max_size=3).map(lambda items: st.tuples(*items).map(list))
+    ),
+    max_leaves=6,
+)
+LISTS_OF_ONE_SHAPE = SHAPES.flatmap(lambda shape: st.lists(shape, min_size=32, max_size=34))
+
+
+@given(LISTS_OF_ONE_SHAPE)
+def test_any_list_of_one_shape_is_written_as_a_tuple_is(value: list[object]) -> None:
+    assert LOSSLESS.encode(value) == LOSSLESS.encode(with_tuples(value))
+
+
 @given(st.floats(-1e300, 1e300).map(float.__trunc__))
 def test_an_integral_number_beyond_2_53_comes_out_as_node_reads_it(number: int) -> None:
     """It may change by a little whenever it travels: so does V8's base 36."""
@@ -689,6 +770,37 @@ def test_any_bytes_are_a_value_or_the_peers_error(data: bytes) -> None:
         CODEC.decode(data)
 
 
+STRUCTURES = st.text("$@#]|-0155Z", max_size=12) | st.recursive(
+    st.text("0Z", min_size=1, max_size=7) | st.sampled_from(["-1", "-5", "-6", "*]", "1|"]),
+    lambda inner: st.tuples(st.sampled_from("$@#"), st.lists(inner, max_size=4)).map(
+        lambda parts: f"{parts[0]}{'|'.join(parts[1])}]"
+    ),
+    max_leaves=6,
+)
+
+
+@given(STRUCTURES)
+@example("")
+@example("0|")
+@example("-1$]")
+@example("0-1")
+@example("]00000@")
+@example("1" * 12)
+def test_a_long_structure_is_read_as_a_short_one(structure: str) -> None:
+    """The tokens of a long one are read all at once."""
+    dictionaries = b"text|message|stack^1^^^"
+
+    def outcome(before: int) -> object:
+        data = b"%b@%b%b]" % (dictionaries, b"-1|" * before, structure.encode())
+        try:
+            value = LOSSLESS.decode(data)
+        except RemoteProtocolError as exc:
+            return str(exc)
+        return exactly(value[before:]) if isinstance(value, list) else exactly(value)
+
+    assert outcome(1000) == outcome(1)
+
+
 @given(almost_serialize_json())
 def test_what_was_read_and_written_again_can_be_read(data: bytes) -> None:
     with suppress(RemoteProtocolError, UnencodableValueError):
@@ -726,3 +838,84 @@ def test_any_junk_is_told_with_a_path_that_leads_to_it(value: object) -> None:
         assert tells_the_culprit(error, value, (int,))
     else:
         assert tells_the_culprit(error, value, (*JUNK_TYPES, bytes, type(None)), junk_texts)
+
+
+# ------------------------------------------------------------------- tables
+
+
+def rows_of(*columns: list[Any], count: int = 100) -> list[Any]:
+    """Return rows that take their values from the columns in turn."""
+    return [
+        {chr(ord("a") + number): column[row % len(column)] for number, column in enumerate(columns)}
+        for row in range(count)
+    ]
+
+
+def deep(value: Any, levels: int) -> list[Any]:
+    """Return the value in so many lists."""
+    for _ in range(levels):
+        value = [value]
+    return [*value]
+
+
+TABLES = {
+    "plain": rows_of([1, 2, 3], ["x", "y z"], [1.5, 2.25], [True, False], [None]),
+    "gaps among texts": rows_of(["", "x", None, "y"], [None, True]),
+    "floats that are integral": rows_of([1.0, 2.5, -0.0, 3]),
+    "not finite": rows_of([float("nan"), float("inf"), 1]),
+    "great numbers": rows_of([1e300, 2.0**60, 0.1]),
+    "rows in rows": rows_of([{"k": 1, "l": ["a", 2.5]}, {"k": 2, "l": ["b", 3]}]),
+    "lists of texts": rows_of([["a", "b"], ["c", "d"]]),
+    "no columns": [{}] * 40,
+}
+NO_TABLES = {
+    "few rows": rows_of([1], count=5),
+    "rows of other lengths": [*rows_of([1], [2]), {"a": 1}],
+    "lists of other lengths": rows_of([["a"], ["a", "b"]]),
+    "other keys": [*rows_of([1]), {"b": 1}],
+    "another order of keys": [*rows_of([1], [2]), {"b": 1, "a": 2}],
+    "keys like integers": [{"b": 1, "1": 2}] * 40,
+    "mixed columns": rows_of([1, "x"], [None, 1.5]),
+    "bytes": rows_of([b"ab", b""]),
+    "ints beyond": rows_of([2**60, 1]),
+    "a row that is no dict": [*rows_of([1]), 7],
+    "deeply nested": rows_of([deep("x", 11)]),
+    "only the sample fits": [*rows_of([1], count=1000), {"a": "x"}],
+    "none in the depths": deep(rows_of([1]), 11),
+}
+
+
+@pytest.mark.parametrize("rows", [*TABLES.values(), *NO_TABLES.values()], ids=[*TABLES, *NO_TABLES])
+def test_tables_are_written_as_row_by_row(rows: list[Any]) -> None:
+    """A tuple is written like a list, and is never taken for a table."""
+    data = CODEC.encode(rows)
+    assert data == CODEC.encode(tuple(rows))
+    assert exactly(CODEC.decode(data)) == exactly(CODEC.decode(CODEC.encode(tuple(rows))))
+
+
+COLUMNS = st.lists(
+    st.integers(-(2**53), 2**53)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.booleans()
+    | st.none()
+    | st.lists(st.integers(0, 3), max_size=2),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(st.lists(COLUMNS, min_size=1, max_size=4), st.integers(30, 70))
+def test_any_table_is_written_as_row_by_row(columns: list[list[Any]], count: int) -> None:
+    rows = rows_of(*columns, count=count)
+    if refusal(CODEC, rows) is None:
+        assert CODEC.encode(rows) == CODEC.encode(tuple(rows))
+
+
+@pytest.mark.parametrize("wrong", [2**53 + 1, "\ud800", object(), {1: 2}])
+def test_what_is_wrong_in_a_table_is_told_with_its_path(wrong: object) -> None:
+    rows = rows_of([1], ["x"])
+    rows[70]["b"] = wrong
+    error = refusal(CODEC, rows)
+    assert error is not None
+    assert error.path.startswith("value[70]")

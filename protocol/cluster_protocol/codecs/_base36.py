@@ -23,6 +23,7 @@ from cluster_protocol.codecs._javascript import (
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ENDINGS: Final[list[str]] = [first + second for first in _DIGITS for second in _DIGITS]
 _BLOCK: Final = 36**2
+_BLOCKS: Final = _BLOCK**2
 _SHORT: Final[list[str]] = [*_DIGITS, *_ENDINGS[len(_DIGITS) :]]
 """The numbers of one or two digits, each at its own index."""
 
@@ -36,6 +37,8 @@ def integer_text(number: int) -> str:
     """Return `to_base36` of an int that is exactly a double."""
     if 0 <= number < _BLOCK:
         return _SHORT[number]
+    if 0 < number < _BLOCKS:
+        return _SHORT[number // _BLOCK] + _ENDINGS[number % _BLOCK]
     if not -MAX_EXACT <= number <= MAX_EXACT:
         return to_base36(number)
     if number < 0:

@@ -59,7 +59,7 @@ class MsgpackCodec:
     def encode(self, value: object, /) -> bytes:
         """Return the bytes; see `Codec.encode`."""
         try:
-            return self._pack(value)
+            return self._pack(value)  # see `_Packers`
         except Exception as exc:  # code of the values runs in there: a tzinfo may raise anything
             flaw = self._level.flaw
             path, reason = find_unencodable(value, flaw, flaw) or ("value", tell(exc))

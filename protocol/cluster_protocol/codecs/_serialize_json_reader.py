@@ -1,8 +1,6 @@
 """Reading serialize-json, more strictly than Node does.
 
-A token of the structure is a bracket, or a number in base 36: the index of an
-entry, or a negative number for a constant. Brackets are replaced by more negative
-numbers, and so one loop in C reads all tokens.
+Loops in C read the dictionaries and the tokens, one in Python puts the value together.
 """
 
 from __future__ import annotations
@@ -11,12 +9,21 @@ import datetime as dt
 import math
 import re
 from contextlib import suppress
-from itertools import repeat
 from typing import Any, Final
 
 from cluster_protocol.codecs._base36 import IntegerPart, TakenError, numbers_of, run_size
-from cluster_protocol.codecs._javascript import EXACT_DIGITS, JavaScriptError
+from cluster_protocol.codecs._javascript import JavaScriptError
 from cluster_protocol.codecs._path import MAX_DEPTH
+from cluster_protocol.codecs._serialize_json_tokens import (
+    ARRAY,
+    BYTES,
+    END,
+    ERROR,
+    OBJECT,
+    check,
+    indexes_of,
+    tokens_of,
+)
 
 _PARTS: Final = 5
 
@@ -84,7 +91,7 @@ class _Reader:
     def value(self) -> object:
         """Return the value."""
         try:
-            return self._build(self._integers.moved(_tokens(self._text)))
+            return self._build(self._integers.moved(tokens_of(self._text)))
         except IndexError as exc:
             raise ValueError(
                 f"it has an index beyond its {self._count} entries, or a bracket too many"
@@ -99,16 +106,16 @@ class _Reader:
         for token in tokens:
             if token >= 0:
                 items.append(entries[token])
-            elif token == _END:
-                whole: Any = items if bracket == _ARRAY else _members(items)
-                if bracket == _ERROR:
+            elif token == END:
+                whole: Any = items if bracket == ARRAY else _members(items)
+                if bracket == ERROR:
                     whole = _error(whole)
                 items = outer.pop()
                 bracket = outer.pop()
                 items.append(whole)
-            elif token > _OBJECT:
+            elif token > OBJECT:
                 items.append(constants[token])
-            elif token == _BYTES:
+            elif token == BYTES:
                 content = next(contents)
                 items.append(content if isinstance(content, bytes) else self._bytes(*content))
             else:
@@ -128,21 +135,15 @@ class _Reader:
         if begin == end:
             return b""
         text = self._data[begin:end].decode("ascii")
-        _check(text)
-        indexes = self._integers.moved(_numbers(text))
-        numbers: list[Any] = [self._entries[index] for index in indexes]
-        if min(indexes) < 0 or not set(map(type, numbers)) <= {int}:
+        check(text)
+        indexes = self._integers.moved(indexes_of(text))
+        items: list[Any] = [self._entries[index] for index in indexes]
+        if min(indexes) < 0 or not set(map(type, items)) <= {int}:
             raise ValueError("it has bytes with an item that is no integer")
-        return bytes(numbers)  # fails beyond 0 to 255
+        return bytes(items)  # fails beyond 0 to 255
 
 
 # ------------------------------------------------------------------- structure
-
-_OBJECT: Final = -6
-_ARRAY: Final = -7
-_ERROR: Final = -8
-_BYTES: Final = -9
-_END: Final = -10
 
 
 def _without_bytes(data: bytes, offset: int) -> tuple[str, list[tuple[int, int]]]:
@@ -158,47 +159,6 @@ def _without_bytes(data: bytes, offset: int) -> tuple[str, list[tuple[int, int]]
         offset = end + 1
     texts.append(data[offset:])
     return b"".join(texts).decode("ascii"), runs
-
-
-def _tokens(text: str) -> list[int]:
-    """Return the tokens of a structure without bytes.
-
-    Raises:
-        ValueError: If anything in it is no token.
-    """
-    if "|]" in text:  # the only bar too many that would not be seen below
-        raise ValueError("its structure has a bar before a bracket")
-    _check(text)
-    # Blanks on the side where there must be a bar or a bracket already: where there is none,
-    # what comes out is no number. One bar too many leaves a number without digits.
-    for bracket, mark in (("$", " -6|"), ("@", " -7|"), ("#", " -8|"), ("*", " -9 ")):
-        text = text.replace(bracket, mark)
-    return _numbers(text.replace("]", "|-A ").replace("||-A", "|-A"))
-
-
-_ALPHABET: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-|$@#*]"
-_DIGITS_TO_0: Final = bytes.maketrans(_ALPHABET[:36], b"0" * 36)
-_TOO_LONG: Final = b"0" * (EXACT_DIGITS + 1)
-_NO_CONSTANT: Final = re.compile("-(?![1-5](?![0-9A-Z]))")
-
-
-def _check(text: str) -> None:
-    """Refuse what `int` would take, but is not in a structure."""
-    data = text.encode()
-    others = data.translate(None, _ALPHABET)
-    if others:
-        raise ValueError(f"its structure has {others[:80]!r} in it")
-    if _TOO_LONG in data.translate(_DIGITS_TO_0):  # `int` takes long for millions of digits
-        raise ValueError("its structure has an index that is too great")
-    if _NO_CONSTANT.search(text):
-        raise ValueError("its structure has an index below -5")
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return list(map(int, text.split("|"), repeat(36)))
-    except ValueError as exc:
-        raise ValueError("its structure has a bar too many, or lacks one") from exc
 
 
 def _members(items: list[object]) -> dict[Any, object]:

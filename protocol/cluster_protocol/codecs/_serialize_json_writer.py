@@ -17,6 +17,7 @@ from cluster_protocol.codecs._javascript import (
     number_text,
 )
 from cluster_protocol.codecs._path import MAX_DEPTH, TOO_DEEP, type_flaw
+from cluster_protocol.codecs._serialize_json_tables import MAX_LEVEL, MIN_ROWS, table_of
 
 
 class Token:
@@ -44,7 +45,7 @@ class Writer:
     def __init__(self) -> None:
         self._tokens: list[str] = []
         self._strings: list[str] = []
-        self._next_index = indexes().__next__
+        self._indexes = indexes()
         # Numbers come behind the strings in the dictionary: what their indexes are is known
         # when all strings are. Until then only their places among the tokens are.
         self._integers: list[int] = []
@@ -55,10 +56,10 @@ class Writer:
         self._date_places: list[int] = []
         self._bytes: list[tuple[int, bytes]] = []  # with the number of integers before it
 
-    def walk(self, value: object) -> None:  # noqa: PLR0912 - a call per item would cost more
+    def walk(self, value: object) -> None:  # noqa: PLR0912, PLR0915 - calls would cost more
         """Take *value* apart; raises whatever code of the values raises, too."""
         # Not `append` itself: calls of a list's method are what Python 3.11 makes fast.
-        tokens, strings, next_index = self._tokens, self._strings, self._next_index
+        tokens, strings, next_index = self._tokens, self._strings, self._indexes.__next__
         integers, integer_places = self._integers, self._integer_places
         floats, float_places = self._floats, self._float_places
         outer: list[Iterator[Any]] = []
@@ -95,6 +96,8 @@ class Writer:
                         tokens.append(Token.OBJECT)
                         inner: Iterator[Any] | None = _flat(item)
                     elif kind is list:
+                        if len(item) >= MIN_ROWS and self._walk_table(item, len(outer)):
+                            continue
                         tokens.append(Token.ARRAY)
                         inner = iter(item)
                     else:
@@ -110,6 +113,23 @@ class Writer:
                     return
                 items = outer.pop()
                 tokens.append(Token.END)
+
+    def _walk_table(self, items: list[Any], depth: int) -> bool:
+        """Take *items* apart if they are a table; return whether they are."""
+        table = table_of(items) if depth <= MAX_LEVEL else None
+        if table is None:
+            return False
+        integers, integer_places, floats, float_places = table.numbers(len(self._tokens) + 1)
+        self._integers += integers
+        self._integer_places += integer_places
+        self._floats += floats
+        self._float_places += float_places
+        strings, tokens = table.strings(self._indexes)
+        self._strings += strings
+        self._tokens.append(Token.ARRAY)
+        self._tokens += tokens
+        self._tokens.append(Token.END)
+        return True
 
     def _enter(self, item: Any) -> Iterator[object] | None:
         """Open a container and return its content; of anything else write all, return ``None``."""
