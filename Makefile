@@ -14,7 +14,7 @@ ZOOKEEPER_JAR := /usr/share/java/zookeeper.jar
 COVERAGE_ENV = COVERAGE_FILE="$(CURDIR)/.coverage" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv install test test-interop lint types check clean zookeeper node
+.PHONY: help demo venv install test test-interop lint types check bench clean zookeeper node
 
 help:
 	@echo "make demo     four processes share one database client, and survive their leader's death;"
@@ -25,6 +25,8 @@ help:
 	@echo "make types    mypy and pyright"
 	@echo "make check    lint, types and test"
 	@echo "make install  $(VENV) with all that is needed for development"
+	@echo "make bench    ours and its peers, measured side by side; QUICK=1 for a look,"
+	@echo "              ARGS='--only calls --contenders ours-asyncio,node' for a choice"
 	@echo "make clean    remove $(VENV) and everything that was generated"
 
 demo: $(VENV)/.demo
@@ -76,8 +78,13 @@ types: $(VENV)/.dev
 
 check: lint types test
 
+# The peers live in benchmarks/.env, as they are nobody's dependencies.
+bench: node
+	@$(PYTHON) benchmarks/install.py
+	@benchmarks/.env/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) benchmarks/.env build dist htmlcov .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -97,5 +104,5 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "installing cluster-client and the tools for development"
 	@$(PIP) install --upgrade 'pip>=25.1'  # the first that knows --group
-	@$(PIP) install -e '.[cli,trio,zookeeper]' --group dev
+	@$(PIP) install -e '.[cli,trio,uvloop,zookeeper]' --group dev
 	@touch $@ $(VENV)/.demo
