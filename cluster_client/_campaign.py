@@ -69,7 +69,7 @@ class Campaign:
         options = self._spec.options
         begin = _clock.now()
         backoff = Backoff()
-        sighting = Sighting()
+        sighting: Sighting | None = None
         while True:
             before, sighting = sighting, Sighting()
             if options.is_leader is not False:
@@ -87,7 +87,7 @@ class Campaign:
                     f"{options.name!r} has is_leader=True and another process, or another client "
                     f"of this one, leads there",
                 )
-            if sighting.cut_short:
+            if sighting.cut_short and before is not None:
                 sighting = before  # what was met when there was time
             self._tell(sighting.reason)
             await backoff.pause(most=deadline.remaining)

@@ -75,7 +75,7 @@ class Sighting:
         reason: How the attempt ended, in words.
         pid: Process that holds the port, if it told.
         channels: What it serves, if it told.
-        cut_short: Whether there was no time to see anything.
+        cut_short: Whether there was no time to see anything for sure.
     """
 
     reason: str = "nothing listens on the port"
@@ -172,7 +172,8 @@ async def _register(
         sighting.reason = "the process on the port closed the connection"
         return None
     decoder = FrameDecoder(DEFAULT_LIMITS)
-    limit = Deadline.after(min(silence_limit, deadline.remaining))
+    patience = min(silence_limit, deadline.remaining)
+    limit = Deadline.after(patience)
     with anyio.move_on_after(limit.remaining) as scope:
         while True:
             data = await transport.receive()
@@ -199,7 +200,8 @@ async def _register(
             except ProtocolError as exc:
                 raise PortOccupiedError(port, str(exc)) from exc
     if sighting.pid is None:
-        sighting.reason = f"the process on the port said nothing within {silence_limit:g} s"
+        sighting.cut_short = patience < silence_limit
+        sighting.reason = f"the process on the port said nothing within {patience:.3g} s"
     return None
 
 

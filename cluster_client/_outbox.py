@@ -17,9 +17,6 @@ BATCH: Final = 16
 """Frames that are sent at once without waiting for more. Each send costs as much as three calls,
 but without a limit both processes wait for each other's whole bursts: half the throughput."""
 
-_LARGE: Final = 65536
-"""Bytes of a frame that is not worth waiting for others, and counts at once."""
-
 
 class Outbox:
     """What waits to be sent on one transport.
@@ -58,7 +55,9 @@ class Outbox:
         size = len(frame)
         self.waiting += size
         self.accepted += size
-        if len(frames) >= BATCH or size > _LARGE:
+        if self.waiting > HIGH_WATER:
+            self.congested = True
+        if len(frames) >= BATCH:
             self.flush()
         elif not self._flushing:
             self._flushing = True

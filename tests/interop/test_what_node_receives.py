@@ -102,8 +102,9 @@ async def follow(host: MixedHost) -> NodeWorker:
 
 async def until_led(nodes: list[NodeWorker]) -> None:
     """Wait until one of them leads: both have lived on."""
-    while not any([await worker.is_leader(CHANNEL) for worker in nodes]):
-        pass
+    states: set[str] = set()
+    while states != {"leading", "following"}:
+        states = {(await worker.ask("state", channel=CHANNEL))["state"] for worker in nodes}
     assert await nodes[0].call("echo", 1, channel=CHANNEL) == 1
     assert await nodes[1].call("echo", 2, channel=CHANNEL) == 2
 
