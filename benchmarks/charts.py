@@ -104,14 +104,22 @@ def _times_node(measured: Measured, path: Path, title: str) -> None:
         _label(ax, places, heights)
     ax.axhline(1, color=_COLOURS["node"], linewidth=2)
     ax.set_yscale("log")
-    ax.set_ylim(bottom=min(0.5, ax.get_ylim()[0]), top=ax.get_ylim()[1] * 1.5)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low * 0.6, high * 1.3)  # room for the labels
     ax.set_yticks([])
     ax.minorticks_off()
     ax.spines["left"].set_visible(False)
     ax.spines["bottom"].set_visible(False)
     ax.set_xticks(range(len(metrics)), metrics)
     ax.tick_params(axis="x", length=0)
-    ax.legend(frameon=False, ncols=len(names), loc="upper left", fontsize=11, borderaxespad=0)
+    ax.legend(
+        frameon=False,
+        ncols=len(names),
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),  # above the bars, however high they are
+        fontsize=11,
+        borderaxespad=0,
+    )
     figure.suptitle(
         f"{title}: times the rate of Node's cluster-client (the green line)",
         x=0.01,

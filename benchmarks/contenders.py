@@ -30,6 +30,16 @@ class Contender:
     scenarios: frozenset[str]
     skips: frozenset[str] = frozenset()
 
+    @property
+    def warm_up(self) -> float:
+        """Seconds of load before a figure is taken, in a quick run, too.
+
+        Long enough that more of it changes nothing. Node compiles while it runs: in its first
+        quarter of a second it makes a fifth of the calls that it makes after a second or two,
+        and who measures then flatters all the others.
+        """
+        return 2.0 if self.kind == "node" else 0.5
+
     def command(self) -> list[str]:
         """Return the command of a process of it; which role it plays is told later."""
         if self.kind == "node":

@@ -30,25 +30,29 @@ def _table(measured: Measured) -> Table:
         notes += ", × Node's with its default codec"
     table = Table(title=measured.title, caption=notes, title_justify="left")
     table.add_column("", no_wrap=True)
-    for metric in measured.metrics:
-        table.add_column(metric, justify="right")
-    for name in BY_NAME:  # in the order of the list there, whoever was first
-        if name in measured.values:
-            cells = [_cell(measured, name, metric) for metric in measured.metrics]
-            table.add_row(BY_NAME[name].title, *cells)
-        elif name in measured.errors:
-            table.add_row(BY_NAME[name].title, "[red]failed[/]")
+    metrics = measured.metrics
+    # In the order of the list there, whoever was first.
+    names = [name for name in BY_NAME if name in measured.values or name in measured.errors]
+    lines = [[_cell(measured, name, metric) for metric in metrics] for name in names]
+    rows, columns = [BY_NAME[name].title for name in names], metrics
+    if len(columns) > len(rows):  # so that 80 columns are enough
+        rows, columns = columns, rows
+        lines = [list(line) for line in zip(*lines, strict=True)]
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row, line in zip(rows, lines, strict=True):
+        table.add_row(row, *line)
     return table
 
 
 def _cell(measured: Measured, contender: str, metric: str) -> str:
-    values = measured.values[contender].get(metric)
+    values = measured.values.get(contender, {}).get(metric)
     if not values:
-        return "–"
+        return "[red]failed[/]" if contender in measured.errors else "–"
     median = statistics.median(values)
     cell = number(median)
     if len(values) > 1 and median:
-        cell += f" [dim]±{50 * (max(values) - min(values)) / median:.0f}%[/]"
+        cell += f"\n[dim]±{50 * (max(values) - min(values)) / median:.0f}%[/]"
     ratio = measured.ratio(contender, metric, "node") if measured.is_rate else None
     if ratio is not None and contender != "node":
         cell += f" [bold]{ratio:.3g}×[/]" if ratio < 100 else f" [bold]{ratio:,.0f}×[/]"

@@ -18,11 +18,11 @@ def measure(contender: Contender, pace: Pace) -> Iterator[tuple[str, float]]:
     """One leader, one caller with one connection; those that block have one per thread."""
     with Crew(contender) as crew:
         _, caller = crew.pair()
-        load(caller, "small", 8, pace.warm_up)
-        for in_flight in IN_FLIGHT:
+        load(caller, "small", _MOST_THREADS, contender.warm_up)
+        for in_flight in (1, 64) if pace.quick else IN_FLIGHT:
             if contender.kind == "blocking" and in_flight > _MOST_THREADS:
                 continue
-            load(caller, "small", in_flight, pace.warm_up / 5)
+            load(caller, "small", in_flight, contender.warm_up / 5)
             yield str(in_flight), load(caller, "small", in_flight, pace.seconds)
 
 

@@ -16,12 +16,12 @@ PROCESSES: Final = 2
 
 def measure(contender: Contender, pace: Pace) -> Iterator[tuple[str, float]]:
     """64 calls in flight in all; each caller takes the connections of its process in turn."""
-    for followers in FOLLOWERS:
+    for followers in (1, 100) if pace.quick else FOLLOWERS:
         processes = min(PROCESSES, followers)
         with Crew(contender) as crew:
             _, callers = crew.cluster([followers // processes] * processes)
             share = {"value": "small", "in_flight": IN_FLIGHT // processes}
-            list(each(callers, "load", seconds=pace.warm_up, **share))
+            list(each(callers, "load", seconds=contender.warm_up, **share))
             reports = each(callers, "load", seconds=pace.seconds, **share)
             yield str(followers), sum(r["operations"] / r["seconds"] for r in reports)
 

@@ -27,7 +27,7 @@ def measure(contender: Contender, pace: Pace) -> Iterator[tuple[str, float]]:
         with Crew(contender) as crew:
             leader, callers = crew.cluster([followers // processes] * processes)
             list(each(callers, "expect", burst=BURST))
-            leader.ask("publish", processes=processes, burst=BURST, seconds=pace.warm_up)
+            leader.ask("publish", processes=processes, burst=BURST, seconds=contender.warm_up)
             report = leader.ask("publish", processes=processes, burst=BURST, seconds=pace.seconds)
             yield str(followers), report["bursts"] * BURST * followers / report["seconds"]
 

@@ -23,7 +23,7 @@ def measure(contender: Contender, pace: Pace) -> Iterator[tuple[str, float]]:
     with Crew(contender) as crew:
         leader, callers = crew.cluster([1] * PROCESSES)
         for caller in callers:  # what the first calls load and allocate is not the followers'
-            load(caller, "small", 64, pace.warm_up)
+            load(caller, "small", 64, contender.warm_up)
         resident, proportional = _memory(leader.pid)
         list(each(callers, "connect", port=crew.port, count=followers // PROCESSES))
         time.sleep(1.0)  # until those that came have settled
@@ -51,5 +51,5 @@ def _processor_seconds(pid: int) -> float:
 
 
 SCENARIO: Final = Scenario(
-    "idle", "500 idle followers, what they cost the leader", "", measure, is_rate=False, once=True
+    "idle", "Idle followers, what they cost the leader", "", measure, is_rate=False, once=True
 )

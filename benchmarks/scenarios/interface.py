@@ -25,11 +25,6 @@ class Pace:
         """Of one measurement."""
         return 0.15 if self.quick else 0.5
 
-    @property
-    def warm_up(self) -> float:
-        """Before it; in Node the compiler has work then."""
-        return 0.1 if self.quick else 0.8
-
 
 @dataclass(frozen=True)
 class Scenario:

@@ -21,8 +21,8 @@ def measure(contender: Contender, pace: Pace) -> Iterator[tuple[str, float]]:
     seconds = 2 * pace.seconds
     with Crew(contender) as crew:
         _, (busy, quiet) = crew.cluster([1, 1])
-        load(busy, "small", 64, pace.warm_up)
-        load(quiet, "small", 1, pace.warm_up)
+        load(busy, "small", 64, contender.warm_up)
+        load(quiet, "small", 64, contender.warm_up)
         busy.tell("load", value="small", in_flight=IN_FLIGHT, seconds=seconds + 2 * _HEAD_START)
         time.sleep(_HEAD_START)
         report = quiet.ask("load", value="small", in_flight=1, seconds=seconds, latencies=True)

@@ -15,10 +15,10 @@ def measure(contender: Contender, pace: Pace) -> Iterator[tuple[str, float]]:
     """One leader, one caller; at least one call, of which one can take seconds."""
     with Crew(contender) as crew:
         _, caller = crew.pair()
-        load(caller, "small", 1, pace.warm_up)
+        load(caller, "small", 64, contender.warm_up)
         for value in PAYLOADS:
             if value not in contender.skips:
-                load(caller, value, 1, 0.0 if pace.quick else pace.warm_up / 5)
+                load(caller, value, 1, contender.warm_up / 4)
                 yield value, load(caller, value, 1, pace.seconds)
 
 
