@@ -249,7 +249,7 @@ async def test_no_answer_reaches_another_caller(port: int) -> None:
         for name in range(40):
             tasks.start_soon(caller, name)
     assert wrong == []
-    assert answered > 1000
+    assert answered > 500  # a third of them waits as long as it takes
     assert pair.follower._pending == {}
 
 
