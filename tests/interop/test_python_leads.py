@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from cluster_client import Client, RemoteInvokeError
+from cluster_client import Client, cluster
 from cluster_protocol.codecs import MsgpackCodec, SerializeJsonCodec
-from interop.registry import CHANNEL, Registry, registry_client
+from interop.registry import CHANNEL, BoomError, Registry, registry_client
 from support.node import MixedHost, NodeError, NodeWorker
 from support.processes import Worker, each
 from support.times import scaled
@@ -352,12 +352,23 @@ async def test_a_real_client_that_does_not_start_is_told(host: MixedHost) -> Non
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(open_node)
-        while True:
-            with pytest.raises((RemoteInvokeError, Exception), match="no start"):
-                async with registry_client(
-                    host.port, {"failStart": "no start", "startDelay": 50 * scaled(1)}
-                ):
-                    pass
+        client = cluster(
+            FailsWhenAwaited, name=CHANNEL, port=host.port, max_wait_time=scaled(10)
+        ).create(host.port)
+        with pytest.raises(BoomError, match="no start"):
+            await client.__aenter__()
+
+
+class FailsWhenAwaited:
+    """Does not start, once Node has knocked: earlier, it would see a cut connection."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def start(self) -> None:
+        async with anyio.create_task_group() as knocking:
+            knocking.start_soon(wait_for_registration, self._port, CHANNEL, knocking)
+        raise BoomError("no start", "E_START")
 
 
 @pytest.mark.parametrize("orderly", [True, False], ids=["closed", "killed"])
