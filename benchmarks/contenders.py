@@ -71,7 +71,7 @@ CONTENDERS: Final = (
     Contender("grpc", "grpc.aio", "async", _CALLS | {"stream"}),
     Contender("zmq", "pyzmq asyncio", "async", _CALLS),
     Contender("dirty", "gunicorn dirty arbiter", "async", _CALLS),
-    Contender("floor-asyncio", "floor: asyncio.Protocol", "async", _CALLS),
+    Contender("floor-asyncio", "floor: asyncio.Protocol", "async", _CALLS | {"crowd"}),
     Contender("floor-blocking", "floor: blocking sockets", "blocking", _CALLS),
 )
 OURS: Final = ("ours-asyncio", "ours-uvloop", "ours-trio")

@@ -10,6 +10,7 @@ from typing import Final
 
 from benchmarks.contenders import BY_NAME, HERE, OURS, PEERS
 from benchmarks.results import Results
+from benchmarks.scenarios.crowd import IN_FLIGHT, figure_of
 
 _RATIOS: Final = (
     # scenario and metric, to whom, targets on asyncio, uvloop and trio
@@ -78,11 +79,12 @@ def _ratios(results: Results) -> Iterator[Line]:
             ratios = [calls.ratio(name, "1", peer) for name in OURS]
             yield Line(f"sequential × {title}", ratios, (None, 1, None))
     if crowd := results.scenarios.get("crowd"):
-        shares = []
-        for name in OURS:
-            many, one = crowd.median(name, "100"), crowd.median(name, "1")
-            shares.append(many / one if many is not None and one else None)
-        yield Line("100 followers × 1 follower", shares, (0.8, 0.8, 0.8))
+        for in_flight in IN_FLIGHT:
+            shares = []
+            for name in OURS:
+                many, one = (crowd.median(name, figure_of(n, in_flight)) for n in (100, 1))
+                shares.append(many / one if many is not None and one else None)
+            yield Line(f"100 followers × 1, {in_flight:,} in flight", shares, (0.8, 0.8, 0.8))
 
 
 def _limits(results: Results) -> Iterator[Line]:

@@ -10,20 +10,30 @@ from benchmarks.processes import Crew, each
 from benchmarks.scenarios.interface import Pace, Scenario
 
 FOLLOWERS: Final = (1, 10, 100)
-IN_FLIGHT: Final = 64
+IN_FLIGHT: Final = (64, 1024)
+"""Calls in all: fewer than 100 followers could share, and ten for each of them."""
 PROCESSES: Final = 2
 
 
 def measure(contender: Contender, pace: Pace) -> Iterator[tuple[str, float]]:
-    """64 calls in flight in all; each caller takes the connections of its process in turn."""
+    """Each caller takes the connections of its process in turn."""
     for followers in (1, 100) if pace.quick else FOLLOWERS:
         processes = min(PROCESSES, followers)
         with Crew(contender) as crew:
             _, callers = crew.cluster([followers // processes] * processes)
-            share = {"value": "small", "in_flight": IN_FLIGHT // processes}
-            list(each(callers, "load", seconds=contender.warm_up, **share))
-            reports = each(callers, "load", seconds=pace.seconds, **share)
-            yield str(followers), sum(r["operations"] / r["seconds"] for r in reports)
+            for in_flight in IN_FLIGHT:
+                share = {"value": "small", "in_flight": in_flight // processes}
+                list(each(callers, "load", seconds=contender.warm_up, **share))
+                reports = list(each(callers, "load", seconds=pace.seconds, **share))
+                rate = sum(report["operations"] / report["seconds"] for report in reports)
+                yield figure_of(followers, in_flight), rate
 
 
-SCENARIO: Final = Scenario("crowd", "Followers at the same total load of 64 calls", "op/s", measure)
+def figure_of(followers: int, in_flight: int) -> str:
+    """Return what a figure is called."""
+    return f"{followers} with {in_flight:,}"
+
+
+SCENARIO: Final = Scenario(
+    "crowd", "Followers at the same total load of 64 or 1,024 calls", "op/s", measure
+)
