@@ -153,6 +153,6 @@ class Calling:
             return Deadline.after(options.max_wait_time)
         if deadline.passed:
             raise LeaderUnavailableError(
-                options.name, options.port, options.max_wait_time, str(exc)
+                options.name, options.endpoint, options.max_wait_time, str(exc)
             ) from exc
         return deadline

@@ -7,13 +7,14 @@ import os
 from collections import Counter
 from typing import Any, Final
 
-from cluster_client import _clock, _exceptions
+from cluster_client import _backend, _clock, _exceptions
 from cluster_client._backoff import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined, Sighting, StartFailed, join
+from cluster_client._endpoints import Endpoint, describe_endpoint
 from cluster_client._server import Seat, contenders, race
 from cluster_client._session import ClientSpec, StartError
-from cluster_client.errors import LeaderUnavailableError, PortOccupiedError
+from cluster_client.errors import ElectionError, LeaderUnavailableError, PortOccupiedError
 from cluster_protocol import FEATURES, Offer
 
 _MAX_OFFERED: Final = 2000
@@ -33,6 +34,14 @@ def _offered(candidates: Counter[str]) -> tuple[str, ...]:
             break
         channels.append(channel)
     return tuple(channels)
+
+
+def _check_place(endpoint: Endpoint) -> None:
+    if isinstance(endpoint, str):
+        try:
+            _backend.check_directory(endpoint)
+        except OSError as exc:
+            raise ElectionError(f"{describe_endpoint(endpoint)} is not safe to use: {exc}") from exc
 
 
 class Campaign:
@@ -60,30 +69,31 @@ class Campaign:
             LeaderUnavailableError: If the deadline passed.
             PortOccupiedError: If the port is held by another program, or must
                 be ours and is not.
-            ElectionError: If the port cannot be bound.
+            ElectionError: If the port cannot be bound, or others have access to the socket.
             StartError: If there is a leader whose real client failed to start.
 
         Cancellation:
             Safe at any point; nothing stays open.
         """
         options = self._spec.options
+        _check_place(options.endpoint)
         begin = _clock.now()
         backoff = Backoff()
         sighting: Sighting | None = None
         while True:
             before, sighting = sighting, Sighting()
             if options.is_leader is not False:
-                seat = race(options.port, options.name)
+                seat = race(options.endpoint, options.name)
                 if seat is not None:
                     return seat
-                sighting.reason = "another process holds the port"
+                sighting.reason = "another process holds it"
             if options.is_leader is not True:
                 joined = await self._join(deadline, sighting)
                 if joined is not None:
                     return joined
             elif first:
                 raise PortOccupiedError(
-                    options.port,
+                    options.endpoint,
                     f"{options.name!r} has is_leader=True and another process, or another client "
                     f"of this one, leads there",
                 )
@@ -94,7 +104,7 @@ class Campaign:
             if deadline.passed:
                 raise LeaderUnavailableError(
                     options.name,
-                    options.port,
+                    options.endpoint,
                     _clock.now() - begin,
                     sighting.reason,
                     holder_pid=sighting.pid,
@@ -104,13 +114,13 @@ class Campaign:
     async def _join(self, deadline: Deadline, sighting: Sighting) -> Joined | None:
         options = self._spec.options
         result = await join(
-            options.port,
+            options.endpoint,
             options.name,
             offer=Offer(
                 codecs=tuple(self._spec.codecs),
                 features=FEATURES,
                 pid=os.getpid(),
-                channels=_offered(contenders(options.port)),
+                channels=_offered(contenders(options.endpoint)),
             ),
             codecs=self._spec.codecs,
             node_codec=self._spec.node_codec,

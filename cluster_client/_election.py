@@ -15,6 +15,7 @@ import anyio
 from cluster_client import _backend
 from cluster_client._backend import Transport
 from cluster_client._clock import Deadline, header_timeout
+from cluster_client._endpoints import Endpoint
 from cluster_client.errors import PortOccupiedError
 from cluster_protocol import (
     DEFAULT_LIMITS,
@@ -78,14 +79,14 @@ class Sighting:
         cut_short: Whether there was no time to see anything for sure.
     """
 
-    reason: str = "nothing listens on the port"
+    reason: str = "nothing listens there"
     pid: int | None = None
     channels: tuple[str, ...] = field(default=())
     cut_short: bool = False
 
 
 async def join(
-    port: int,
+    endpoint: Endpoint,
     channel: str,
     *,
     offer: Offer,
@@ -99,7 +100,7 @@ async def join(
     """Try once to become a follower.
 
     Args:
-        port: Election port, 1 to 65535.
+        endpoint: A port, or the path of a socket.
         channel: The client's name.
         offer: What we can do.
         codecs: Our codecs by name.
@@ -115,7 +116,7 @@ async def join(
         ``None`` if there is nobody to follow yet; *sighting* says why.
 
     Raises:
-        PortOccupiedError: If what holds the port speaks another protocol.
+        PortOccupiedError: If what listens there speaks another protocol.
 
     Cancellation:
         Safe at any point; no socket stays open.
@@ -126,20 +127,20 @@ async def join(
     transport = None
     limit = min(connect_timeout, deadline.remaining)
     with anyio.move_on_after(limit) as scope:
-        transport = await _backend.connect(port)
+        transport = await _backend.connect(endpoint)
     if transport is None:
         if not scope.cancelled_caught:
-            sighting.reason = "nothing listens on the port"
+            sighting.reason = "nothing listens there"
         elif limit < connect_timeout:
             sighting.cut_short = True
         else:
-            sighting.reason = f"the process on the port accepted no connection within {limit:g} s"
+            sighting.reason = f"the process there accepted no connection within {limit:g} s"
         return None
     result: Joined | StartFailed | None = None
     try:
         result = await _register(
             transport,
-            port,
+            endpoint,
             channel,
             offer=offer,
             codecs=codecs,
@@ -156,7 +157,7 @@ async def join(
 
 async def _register(
     transport: Transport,
-    port: int,
+    endpoint: Endpoint,
     channel: str,
     *,
     offer: Offer,
@@ -169,7 +170,7 @@ async def _register(
     message = RegisterChannel(channel, offer).encode()
     timeout_ms = header_timeout(silence_limit)
     if not await transport.send(encode_frame(Frame(False, _REGISTRATION_ID, timeout_ms, message))):
-        sighting.reason = "the process on the port closed the connection"
+        sighting.reason = "the process there closed the connection"
         return None
     decoder = FrameDecoder(DEFAULT_LIMITS)
     patience = min(silence_limit, deadline.remaining)
@@ -178,7 +179,7 @@ async def _register(
         while True:
             data = await transport.receive()
             if not data:
-                sighting.reason = "the process on the port closed the connection without an answer"
+                sighting.reason = "the process there closed the connection without an answer"
                 return None
             try:
                 decoder.receive_data(data)
@@ -193,15 +194,15 @@ async def _register(
                         sighting.reason = (
                             "its leader is just starting, or handing over"
                             if answer.starting
-                            else "the process on the port does not serve it"
+                            else "the process there does not serve it"
                         )
                         scope.deadline = anyio.current_time() + deadline.remaining
                     frame = decoder.next_frame()
             except ProtocolError as exc:
-                raise PortOccupiedError(port, str(exc)) from exc
+                raise PortOccupiedError(endpoint, str(exc)) from exc
     if sighting.pid is None:
         sighting.cut_short = patience < silence_limit
-        sighting.reason = f"the process on the port said nothing within {patience:.3g} s"
+        sighting.reason = f"the process there said nothing within {patience:.3g} s"
     return None
 
 

@@ -107,7 +107,7 @@ class Membership:
         """Hold elections and take part, until `close`. What goes wrong is told by `wait_opened`."""
         options = self._spec.options
         leads = options.is_leader is not False and not options.single_mode
-        candidates = contenders(options.port)
+        candidates = contenders(options.endpoint)
         candidates[options.name] += leads
         try:
             with self._scope:
@@ -215,7 +215,7 @@ class Membership:
             if self._start_scope.cancelled_caught:
                 raise LeaderUnavailableError(
                     self._spec.options.name,
-                    self._spec.options.port,
+                    self._spec.options.endpoint,
                     limit,
                     f"{self._spec.cls.__qualname__} is still starting, in this process",
                 )
@@ -271,7 +271,7 @@ class Membership:
                 options = self._spec.options
                 raise LeaderUnavailableError(
                     options.name,
-                    options.port,
+                    options.endpoint,
                     options.max_wait_time,
                     f"the client is {self.state.value} and has found none",
                 )

@@ -1,6 +1,6 @@
-"""The election port as this process holds it: who may sit there, and who knocks (SPEC section 8).
+"""An endpoint as this process holds it: who may sit there, and who knocks (SPEC section 8).
 
-One `PortServer` per port and event loop. Each leader of the process has a
+One `PortServer` per endpoint and event loop. Each leader of the process has a
 `Seat` on it, and each seat accepts connections through its own handle of the
 listening socket. So any leader may go while the others stay, and the kernel
 frees the port with the last handle.
@@ -24,6 +24,7 @@ from cluster_client._arrivals import Arrival, wait_or_lose
 from cluster_client._backend import Listener, Transport
 from cluster_client._clock import Deadline
 from cluster_client._election import receive_registration
+from cluster_client._endpoints import Endpoint, describe_endpoint
 from cluster_client._logs import describe
 from cluster_client.errors import ElectionError
 from cluster_protocol import (
@@ -52,14 +53,14 @@ YIELD_TIME: Final = 2.0
 
 
 class PortServer:
-    """One port, held by this process.
+    """One endpoint, held by this process.
 
     Attributes:
-        port: Its number.
+        endpoint: A port, as a rule, and called one from here on.
     """
 
-    def __init__(self, port: int, listener: Listener) -> None:
-        self.port = port
+    def __init__(self, endpoint: Endpoint, listener: Listener) -> None:
+        self.endpoint = endpoint
         self._listener = listener
         self._seats: dict[str, Seat] = {}
         self._changed = anyio.Event()
@@ -95,7 +96,7 @@ class PortServer:
         del self._seats[seat.channel]
         self.announce_change()
         if not self._seats:
-            _servers().pop(self.port, None)
+            _servers().pop(self.endpoint, None)
             self._listener.close()
         elif still_wanted:
             self._given_up.add(seat.channel)
@@ -103,14 +104,14 @@ class PortServer:
     def leave(self) -> None:
         """Ask every leader to hand over, and let others race first."""
         self._leaving = True
-        _yields()[self.port] = Deadline.after(YIELD_TIME)
+        _yields()[self.endpoint] = Deadline.after(YIELD_TIME)
         for seat in list(self._seats.values()):
             seat.asked_to_leave.set()
 
     def could_be_led_here(self, channel: str, offer: Offer | None) -> bool:
         """Tell whether the follower is a client of this process, and may lead here."""
         own = offer is not None and offer.pid == os.getpid()
-        return own and not self._leaving and contenders(self.port)[channel] > 0
+        return own and not self._leaving and contenders(self.endpoint)[channel] > 0
 
     def grace(self, channel: str) -> float:
         """Return for how long this process may still create the channel itself."""
@@ -273,73 +274,75 @@ class Seat:
         await arrival.transport.send(encode_frame(Frame(False, 1, 0, message.encode())))
 
 
-def race(port: int, channel: str) -> Seat | None:
+def race(endpoint: Endpoint, channel: str) -> Seat | None:
     """Try to become leader of a channel: a seat, or ``None`` if the race is lost.
 
     Args:
-        port: Election port, 1 to 65535.
+        endpoint: A port, or the path of a socket.
         channel: The client's name.
 
     Raises:
-        ElectionError: If the port cannot be bound for another reason than
+        ElectionError: If it cannot be bound for another reason than
             being in use, such as a missing privilege.
 
     Source:
         SPEC section 8.1; cluster-client 3.7.0, ``lib/server.js``, ``ClusterServer.create``.
     """
     try:
-        return _take_port(port, channel)
+        return _take_endpoint(endpoint, channel)
     except OSError as exc:
-        raise ElectionError(f"127.0.0.1:{port} cannot be bound: {exc}") from exc
+        raise ElectionError(f"{describe_endpoint(endpoint)} cannot be bound: {exc}") from exc
 
 
-def _take_port(port: int, channel: str) -> Seat | None:
-    server = _servers().get(port)
+def _take_endpoint(endpoint: Endpoint, channel: str) -> Seat | None:
+    server = _servers().get(endpoint)
     if server is not None:
         return server.take_seat(channel)
-    yielding = _yields().get(port)
+    yielding = _yields().get(endpoint)
     if yielding is not None and not yielding.passed:
         return None
-    listener = _backend.bind_and_listen(port)
+    listener = _backend.bind_and_listen(endpoint)
     if listener is None:
         return None
-    server = PortServer(port, listener)
+    server = PortServer(endpoint, listener)
     try:
         seat = server.take_seat(channel)
     except OSError:
         listener.close()  # or the port would be ours, and led by nobody
         raise
-    _servers()[port] = server
+    _servers()[endpoint] = server
     return seat
 
 
-def contenders(port: int) -> Counter[str]:
+def contenders(endpoint: Endpoint) -> Counter[str]:
     """Return how many open clients of this process and event loop could lead each channel."""
-    return _contenders().setdefault(port, Counter())
+    return _contenders().setdefault(endpoint, Counter())
 
 
 # Per event loop: the sockets of one loop are of no use to another.
-_servers_of_run: Final[RunVar[dict[int, PortServer]]] = RunVar("cluster_client_servers")
-_yields_of_run: Final[RunVar[dict[int, Deadline]]] = RunVar("cluster_client_yields")
-_contenders_of_run: Final[RunVar[dict[int, Counter[str]]]] = RunVar("cluster_client_contenders")
+_servers_of_run: Final[RunVar[dict[Endpoint, PortServer]]] = RunVar("cluster_client_servers")
+_yields_of_run: Final[RunVar[dict[Endpoint, Deadline]]] = RunVar("cluster_client_yields")
+_contenders_of_run: Final[RunVar[dict[Endpoint, Counter[str]]]] = RunVar(
+    "cluster_client_contenders"
+)
 
 
-def _servers() -> dict[int, PortServer]:
+def _servers() -> dict[Endpoint, PortServer]:
     return _of_run(_servers_of_run)
 
 
-def _yields() -> dict[int, Deadline]:
+def _yields() -> dict[Endpoint, Deadline]:
     return _of_run(_yields_of_run)
 
 
-def _contenders() -> dict[int, Counter[str]]:
+def _contenders() -> dict[Endpoint, Counter[str]]:
     return _of_run(_contenders_of_run)
 
 
-def _of_run(variable: RunVar[dict[int, Any]]) -> dict[int, Any]:
+def _of_run(variable: RunVar[dict[Endpoint, Any]]) -> dict[Endpoint, Any]:
     try:
         return variable.get()
     except LookupError:
-        found: dict[int, Any] = {}
+        found: dict[Endpoint, Any] = {}
         variable.set(found)
         return found

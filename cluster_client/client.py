@@ -83,7 +83,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         self._spec = spec
         options = spec.options
         logger = options.logger or structlog.get_logger("cluster_client")
-        self._log = Log(logger).bind(client=options.name, port=options.port)
+        self._log = Log(logger).bind(client=options.name, **options.place)
         self._table = SubscriptionTable(broadcast=options.is_broadcast)
         self._membership = Membership(
             spec,
@@ -174,7 +174,8 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     def __repr__(self) -> str:
         options = self._spec.options
-        return f"<{type(self).__name__} {options.name!r} port={options.port} {self.state.value}>"
+        (kind, where), *_ = options.place.items()
+        return f"<{type(self).__name__} {options.name!r} {kind}={where} {self.state.value}>"
 
     # ------------------------------------------------------------- lifetime
 

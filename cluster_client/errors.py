@@ -30,6 +30,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from cluster_client._endpoints import Endpoint, describe_endpoint
+
 __all__ = [
     "CallError",
     "ClientClosedError",
@@ -70,60 +72,70 @@ class LeaderUnavailableError(ElectionError):
 
     Attributes:
         channel: Name of the client.
-        port: Election port.
+        endpoint: The election port, or the path of the socket.
         waited: How long, in seconds.
         reason: What the last attempt met.
-        holder_pid: Process that holds the port, if it told.
+        holder_pid: Process that holds it, if it told.
         holder_channels: The channels that it serves, if it told.
     """
 
     def __init__(
         self,
         channel: str,
-        port: int,
+        endpoint: Endpoint,
         waited: float,
         reason: str,
         *,
         holder_pid: int | None = None,
         holder_channels: Sequence[str] = (),
     ) -> None:
-        super().__init__(channel, port, waited, reason)
+        super().__init__(channel, endpoint, waited, reason)
         self.channel = channel
-        self.port = port
+        self.endpoint = endpoint
         self.waited = waited
         self.reason = reason
         self.holder_pid = holder_pid
         self.holder_channels = tuple(holder_channels)
 
+    @property
+    def port(self) -> int | None:
+        """The election port; ``None`` where there is a socket instead."""
+        return self.endpoint if isinstance(self.endpoint, int) else None
+
     def __str__(self) -> str:
         text = (
-            f"no leader of {self.channel!r} on port {self.port} after {self.waited:.1f} s: "
-            f"{self.reason}"
+            f"no leader of {self.channel!r} on {describe_endpoint(self.endpoint)} after "
+            f"{self.waited:.1f} s: {self.reason}"
         )
         if self.holder_pid is not None:
             channels = ", ".join(map(repr, self.holder_channels)) or "nothing"
             text += (
-                f"; process {self.holder_pid} holds the port and serves {channels}: create "
+                f"; process {self.holder_pid} holds it and serves {channels}: create "
                 f"{self.channel!r} there, too, or give this client another port"
             )
         return text
 
 
 class PortOccupiedError(ElectionError):
-    """The election port is held by somebody who cannot be our leader.
+    """The election port, or the socket, is held by somebody who cannot be our leader.
 
     Attributes:
-        port: Election port.
+        endpoint: The election port, or the path of the socket.
         reason: Who or what holds it, as far as it can be told.
     """
 
-    def __init__(self, port: int, reason: str) -> None:
-        super().__init__(port, reason)
-        self.port = port
+    def __init__(self, endpoint: Endpoint, reason: str) -> None:
+        super().__init__(endpoint, reason)
+        self.endpoint = endpoint
         self.reason = reason
 
+    @property
+    def port(self) -> int | None:
+        """The election port; ``None`` where there is a socket instead."""
+        return self.endpoint if isinstance(self.endpoint, int) else None
+
     def __str__(self) -> str:
-        return f"port {self.port} of 127.0.0.1 is occupied: {self.reason}"
+        return f"{describe_endpoint(self.endpoint)} is occupied: {self.reason}"
 
 
 # ---------------------------------------------------------------------- link

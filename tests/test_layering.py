@@ -16,6 +16,7 @@ TOOLKIT: Final = Path(cluster_client.__file__).parent
 PROTOCOL: Final = Path(cluster_protocol.__file__).parent
 
 LAYERS: Final = (
+    {"_endpoints"},
     {"errors", "leadership", "_backoff", "_changes", "_clock", "_fork", "_logs", "_states"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
     {"_alarm", "_outbox", "_delegate_options", "_exchange", "_items", "_snapshots", "_user_types"},

@@ -15,15 +15,16 @@ from cluster_client._backend._loops import (
     waiter_factory,
 )
 from cluster_client._backend._seam import Listener, Transport, Waiter
-from cluster_client._backend._sockets import LOCALHOST, SocketListener, bind_and_listen, connect
+from cluster_client._backend._socket_files import check_directory
+from cluster_client._backend._sockets import SocketListener, bind_and_listen, connect
 
 __all__ = [
-    "LOCALHOST",
     "Listener",
     "SocketListener",
     "Transport",
     "Waiter",
     "bind_and_listen",
+    "check_directory",
     "connect",
     "event_loop_waker",
     "is_stray",

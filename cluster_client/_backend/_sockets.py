@@ -1,4 +1,4 @@
-"""The port and the connections to it."""
+"""The endpoint of a race, and the connections to it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from anyio.lowlevel import current_token
 
 from cluster_client import _fork
 from cluster_client._backend._seam import Transport
+from cluster_client._backend._socket_files import SocketFileLock, remove_stale
+from cluster_client._endpoints import LOCALHOST, Endpoint
 
-LOCALHOST: Final = "127.0.0.1"
 _RESET: Final = struct.pack("ii", 1, 0)
 """The option SO_LINGER, for a close that resets the connection."""
 _BACKLOG: Final = 1024
@@ -25,10 +26,16 @@ _CONNECTING: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN)
 
 
 class SocketListener:
-    """A listener over a raw socket, which can be duplicated and survives cancellation."""
+    """A listener over a raw socket, which can be duplicated and survives cancellation.
 
-    def __init__(self, sock: socket.socket) -> None:
+    Args:
+        sock: It listens already.
+        lock: Of its path, if it has one; to be released with this handle.
+    """
+
+    def __init__(self, sock: socket.socket, lock: SocketFileLock | None = None) -> None:
         self._socket = sock
+        self._lock = lock
         self._protection = _fork.protect(sock)
 
     async def accept(self) -> Transport:
@@ -51,17 +58,21 @@ class SocketListener:
             _fork.release(self._protection)
             anyio.notify_closing(self._socket)
             self._socket.close()
+            if self._lock is not None:
+                self._lock.release()
 
 
-def bind_and_listen(port: int) -> SocketListener | None:
-    """Take the port, or return ``None`` if somebody has it.
-
-    Binding and listening are one step: on Linux two sockets with
-    ``SO_REUSEADDR`` can both bind, and only `listen` decides.
+def bind_and_listen(endpoint: Endpoint) -> SocketListener | None:
+    """Take the endpoint, or return ``None`` if somebody has it.
 
     Raises:
         OSError: For every other reason; a port that may not be bound is no lost race.
     """
+    return _take_port(endpoint) if isinstance(endpoint, int) else _take_path(endpoint)
+
+
+def _take_port(port: int) -> SocketListener | None:
+    """Bind and listen as one step: on Linux two can both bind, and only `listen` decides."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         if sys.platform == "win32":
@@ -80,22 +91,45 @@ def bind_and_listen(port: int) -> SocketListener | None:
     return SocketListener(sock)
 
 
-async def connect(port: int) -> Transport | None:
-    """Connect to the port; ``None`` if nobody listens there.
+def _take_path(path: str) -> SocketListener | None:
+    lock = SocketFileLock.acquire(path)
+    if lock is None:
+        return None
+    try:
+        remove_stale(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.bind(path)
+            lock.bound = True
+            sock.listen(_BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+    except BaseException:
+        lock.release()
+        raise
+    return SocketListener(sock, lock)
+
+
+async def connect(endpoint: Endpoint) -> Transport | None:
+    """Connect to whoever listens; ``None`` if nobody does.
 
     A connection to oneself counts as nobody: on a port of the ephemeral range
     the kernel may choose the very port as our own end.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    is_port = isinstance(endpoint, int)
+    address = (LOCALHOST, endpoint) if isinstance(endpoint, int) else endpoint
+    sock = socket.socket(socket.AF_INET if is_port else socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        error = sock.connect_ex((LOCALHOST, port))
-        if error in _CONNECTING:
+        error = sock.connect_ex(address)
+        if is_port and error in _CONNECTING:  # at a path, too many wait to be accepted
             await anyio.wait_writable(sock)
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not error and sock.getsockname() != sock.getpeername():
+        if not error and not (is_port and sock.getsockname() == sock.getpeername()):
             return await open_transport(sock)
-        if not error:
+        if not error:  # it is one to ourselves
             # Reset it: closed in the ordinary way it would keep the port for a minute (TIME_WAIT).
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
@@ -120,8 +154,9 @@ async def open_transport(sock: socket.socket) -> Transport:
     protection = _fork.protect(sock)
     try:
         sock.setblocking(False)
-        # Small frames in both directions: Nagle's algorithm would hold them back.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family == socket.AF_INET:
+            # Small frames in both directions: Nagle's algorithm would hold them back.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if isinstance(current_token().native_token, asyncio.AbstractEventLoop):
             from cluster_client._backend._asyncio import AsyncioTransport  # noqa: PLC0415
 

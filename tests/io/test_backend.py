@@ -17,7 +17,6 @@ from anyio import wait_all_tasks_blocked
 
 from cluster_client import _backend
 from cluster_client._backend import (
-    LOCALHOST,
     SocketListener,
     Transport,
     _sockets,
@@ -25,6 +24,7 @@ from cluster_client._backend import (
     connect,
     event_loop_waker,
 )
+from cluster_client._endpoints import LOCALHOST
 
 
 def listen(port: int) -> SocketListener:

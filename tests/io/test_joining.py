@@ -199,7 +199,7 @@ async def test_without_a_listener_there_is_nobody_to_follow(
     monkeypatch.setattr(_backend, "connect", nobody)
     await attempt.run()
     assert (attempt.result, attempt.error) == (None, None)
-    assert attempt.sighting == Sighting("nothing listens on the port")
+    assert attempt.sighting == Sighting("nothing listens there")
 
 
 async def test_a_connect_that_takes_too_long_is_given_up(
@@ -218,7 +218,7 @@ async def test_a_holder_that_closes_at_once_is_nobody_to_follow(attempt: Attempt
     attempt.transport.outgoing.cut()
     await attempt.run()
     assert (attempt.result, attempt.error) == (None, None)
-    assert attempt.sighting.reason == "the process on the port closed the connection"
+    assert attempt.sighting.reason == "the process there closed the connection"
     assert attempt.transport.closed
 
 
@@ -230,16 +230,14 @@ async def test_a_holder_that_closes_without_an_answer_is_nobody_to_follow(
     await attempt.holder.transport.aclose()
     await attempt.ended.wait()
     assert (attempt.result, attempt.error) == (None, None)
-    assert attempt.sighting.reason == (
-        "the process on the port closed the connection without an answer"
-    )
+    assert attempt.sighting.reason == ("the process there closed the connection without an answer")
     assert attempt.transport.closed
 
 
 async def test_a_silent_holder_is_left_after_a_while(attempt: Attempt) -> None:
     await attempt.run(silence_limit=0.01)
     assert (attempt.result, attempt.error) == (None, None)
-    assert attempt.sighting.reason == "the process on the port said nothing within 0.01 s"
+    assert attempt.sighting.reason == "the process there said nothing within 0.01 s"
     assert attempt.transport.closed
 
 
@@ -247,7 +245,7 @@ async def test_a_silent_holder_is_left_after_a_while(attempt: Attempt) -> None:
     ("starting", "reason"),
     [
         (True, "its leader is just starting, or handing over"),
-        (False, "the process on the port does not serve it"),
+        (False, "the process there does not serve it"),
     ],
 )
 async def test_a_holder_that_asks_for_patience_gets_it(

@@ -152,7 +152,9 @@ async def test_any_other_reason_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(_backend, "bind_and_listen", refuse)
-    with pytest.raises(ElectionError, match=r"127\.0\.0\.1:80 cannot be bound: .*Permission"):
+    with pytest.raises(
+        ElectionError, match=r"port 80 of 127\.0\.0\.1 cannot be bound: .*Permission"
+    ):
         race(80, "a")
 
 

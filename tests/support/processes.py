@@ -281,12 +281,14 @@ class Host(anyio.AsyncContextManagerMixin):
         backend: Event loop library of the processes.
 
     Attributes:
+        place: The option of clients that says where they race.
         book: What the ledger in the directory says.
     """
 
     def __init__(self, directory: Path, port: int, *, backend: str = "asyncio") -> None:
         self.directory = directory
         self.port = port
+        self.place: dict[str, Any] = {"port": port}
         self.book = LedgerBook(directory)
         self._backend = backend
         self._workers: list[Worker] = []
@@ -360,7 +362,7 @@ class Host(anyio.AsyncContextManagerMixin):
 
     async def open_ledger(self, worker: Worker, channel: str = CHANNEL, **settings: Any) -> None:
         """Open a client of this host's ledger."""
-        await worker.open(channel, str(self.directory), **{"port": self.port, **settings})
+        await worker.open(channel, str(self.directory), **{**self.place, **settings})
 
     async def leader(self, channel: str = CHANNEL) -> Worker:
         """Return the process that owns the real client, waiting through an election."""

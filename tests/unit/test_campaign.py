@@ -129,7 +129,7 @@ async def test_who_must_lead_goes_on_racing_later(fake_port: Port) -> None:
 
 async def test_when_time_is_up_the_error_tells_what_was_seen(fake_port: Port) -> None:
     def see(sighting: Sighting) -> None:
-        sighting.reason = "the process on the port does not serve it"
+        sighting.reason = "the process there does not serve it"
         sighting.pid, sighting.channels = 42, ("other",)
 
     fake_port.joins = [see]
@@ -137,12 +137,12 @@ async def test_when_time_is_up_the_error_tells_what_was_seen(fake_port: Port) ->
         await run(Deadline.after(0))
     error = caught.value
     assert (error.channel, error.port) == ("registry", PORT)
-    assert error.reason == "the process on the port does not serve it"
+    assert error.reason == "the process there does not serve it"
     assert (error.holder_pid, error.holder_channels) == (42, ("other",))
 
 
 async def test_who_races_alone_is_told_that_another_process_holds_the_port(fake_port: Port) -> None:
-    with pytest.raises(LeaderUnavailableError, match="another process holds the port"):
+    with pytest.raises(LeaderUnavailableError, match="another process holds it"):
         await run(Deadline.after(0), is_leader=True, first=False)
 
 

@@ -30,26 +30,27 @@ from cluster_client.errors import (
 
 EXAMPLES = [
     (
-        LeaderUnavailableError("registry", 7777, 30.04, "nothing listens on the port"),
-        "no leader of 'registry' on port 7777 after 30.0 s: nothing listens on the port",
+        LeaderUnavailableError("registry", 7777, 30.04, "nothing listens there"),
+        "no leader of 'registry' on port 7777 of 127.0.0.1 after 30.0 s: nothing listens there",
     ),
     (
         LeaderUnavailableError(
             "registry",
             7777,
             30,
-            "the process on the port does not serve it",
+            "the process there does not serve it",
             holder_pid=42,
             holder_channels=["config", "lock"],
         ),
-        "no leader of 'registry' on port 7777 after 30.0 s: the process on the port does not "
-        "serve it; process 42 holds the port and serves 'config', 'lock': create 'registry' "
+        "no leader of 'registry' on port 7777 of 127.0.0.1 after 30.0 s: the process there "
+        "does not serve it; process 42 holds it and serves 'config', 'lock': create 'registry' "
         "there, too, or give this client another port",
     ),
     (
         LeaderUnavailableError("registry", 7777, 0, "it is leaving", holder_pid=42),
-        "no leader of 'registry' on port 7777 after 0.0 s: it is leaving; process 42 holds the "
-        "port and serves nothing: create 'registry' there, too, or give this client another port",
+        "no leader of 'registry' on port 7777 of 127.0.0.1 after 0.0 s: it is leaving; process 42 "
+        "holds it and serves nothing: create 'registry' there, too, or give this client another "
+        "port",
     ),
     (
         PortOccupiedError(7777, "an HTTP server, by the look of it"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +98,43 @@ def test_a_wrong_variable_is_named() -> None:
 def test_the_processs_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTER_CLIENT_PORT", "7003")
     assert ClientOptions.build({"name": "registry"}).port == 7003
+
+
+# --------------------------------------------------------------------- path
+
+
+def test_a_path_is_where_the_race_takes_place(tmp_path: Path) -> None:
+    options = build(path=tmp_path / "app.sock")
+    assert options.endpoint == str(tmp_path.resolve() / "app.sock")
+    assert options.place == {"path": options.endpoint}
+    assert build(port=7000).place == {"port": 7000}
+
+
+def test_all_ways_to_write_a_path_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    monkeypatch.chdir(tmp_path)
+    ways = ["run/app.sock", "./run/../run/app.sock", "link/app.sock", tmp_path / "run" / "app.sock"]
+    assert len({build(path=way).endpoint for way in ways}) == 1
+
+
+@pytest.mark.parametrize("path", [3, b"/run/app.sock", "", "/run/", "/run/a\0b"])
+def test_what_is_no_path_is_refused(path: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"option path=.* must be the path of a file"):
+        build(path=path)
+
+
+def test_a_path_that_no_address_has_room_for_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"must be at most \d+ bytes long"):
+        build(path="/run/" + "x" * 104)
+
+
+def test_a_race_has_one_place() -> None:
+    with pytest.raises(ConfigurationError, match=r"port=7000 and path='/run/a': a race has one"):
+        build(port=7000, path="/run/a")
+
+
+def test_a_path_goes_before_the_port_of_the_environment() -> None:
+    given = {"name": "registry", "path": "/run/a"}
+    options = ClientOptions.build(given, {"CLUSTER_CLIENT_PORT": "7001"})
+    assert options.endpoint == "/run/a"
