@@ -7,14 +7,19 @@ import os
 from collections import Counter
 from typing import Any, Final
 
-from cluster_client import _backend, _clock, _exceptions
+from cluster_client import _backend, _clock, _exceptions, _fork
 from cluster_client._backoff import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined, Sighting, StartFailed, join
 from cluster_client._endpoints import Endpoint, describe_endpoint
 from cluster_client._server import Seat, contenders, race
 from cluster_client._session import ClientSpec, StartError
-from cluster_client.errors import ElectionError, LeaderUnavailableError, PortOccupiedError
+from cluster_client.errors import (
+    ElectionError,
+    ForkedClientError,
+    LeaderUnavailableError,
+    PortOccupiedError,
+)
 from cluster_protocol import FEATURES, Offer
 
 _MAX_OFFERED: Final = 2000
@@ -71,6 +76,7 @@ class Campaign:
                 be ours and is not.
             ElectionError: If the port cannot be bound, or others have access to the socket.
             StartError: If there is a leader whose real client failed to start.
+            ForkedClientError: If this has become a forked child.
 
         Cancellation:
             Safe at any point; nothing stays open.
@@ -78,9 +84,15 @@ class Campaign:
         options = self._spec.options
         _check_place(options.endpoint)
         begin = _clock.now()
+        generation = _fork.generation()
         backoff = Backoff()
         sighting: Sighting | None = None
         while True:
+            if generation != _fork.generation():
+                raise ForkedClientError(
+                    f"the election for {options.name!r} on {describe_endpoint(options.endpoint)} "
+                    f"is the parent process's; create and open a client after the fork"
+                )
             before, sighting = sighting, Sighting()
             if options.is_leader is not False:
                 seat = race(options.endpoint, options.name)

@@ -5,16 +5,30 @@ the peers see no end of file, even if the parent is dead. So in the child each
 of our descriptors is replaced. They are replaced and not closed: the event loop's
 objects still refer to the numbers, and closing them the ordinary way would
 unregister them from an epoll instance that is shared with the parent.
+
+That epoll instance is replaced, too, by an empty one. A child that goes on in the event
+loop it was copied with, be it for as long as ``sys.exit`` unwinds it, would else take the
+parent's events away, or have it forget sockets. And the child's signals are not written
+into the parent's event loop any more: SIGTERM for the child would terminate the parent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
 import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator
 from typing import Final, Protocol
 
 _protections: Final[set[Protection]] = set()
+_pollers: Final[Counter[int]] = Counter()
 _generation = 0
+_no_fork: Final = threading.RLock()
+"""Held while there is a socket that is not protected yet; forks of other threads wait for it."""
 
 
 class HasFileno(Protocol):
@@ -48,9 +62,43 @@ def protect(sock: HasFileno) -> Protection:
     return protection
 
 
+def open_protected(open_socket: Callable[[], socket.socket]) -> tuple[socket.socket, Protection]:
+    """Make a socket and protect it, with no chance for a fork in between.
+
+    Args:
+        open_socket: Makes it, and does not block.
+
+    Raises:
+        OSError: What *open_socket* raises.
+    """
+    with _no_fork:
+        sock = open_socket()
+        return sock, protect(sock)
+
+
 def release(protection: Protection) -> None:
-    """Forget the socket, which is about to be closed; may be repeated."""
+    """Forget the socket, which has been closed; may be repeated."""
     _protections.discard(protection)
+
+
+@contextlib.contextmanager
+def isolated(poller: int | None) -> Generator[None]:
+    """Give every child that is forked meanwhile an epoll instance of its own.
+
+    Args:
+        poller: The descriptor of the event loop's; ``None`` if it has none, as kqueue is not
+            inherited.
+    """
+    if poller is None:
+        yield
+        return
+    _pollers[poller] += 1
+    try:
+        yield
+    finally:
+        _pollers[poller] -= 1
+        if not _pollers[poller]:
+            del _pollers[poller]
 
 
 def generation() -> int:
@@ -64,13 +112,36 @@ def generation() -> int:
 def _in_child() -> None:
     global _generation  # noqa: PLW0603 - one process, one number
     _generation += 1
-    if _protections:
+    if _protections or _pollers:
         # An unconnected socket: whatever the inherited event loop tries with it fails at once.
         with socket.socket() as substitute:
             for protection in _protections:
                 protection.replace_with(substitute.fileno())
+        for poller in _pollers:
+            _replace_poller(poller)
+        with contextlib.suppress(ValueError):  # in a subinterpreter, which has no signals
+            signal.set_wakeup_fd(-1)
         _protections.clear()
+        _pollers.clear()
+
+
+def _replace_poller(poller: int) -> None:
+    with contextlib.suppress(OSError):  # closed
+        if os.readlink(f"/proc/self/fd/{poller}") == "anon_inode:[eventpoll]":
+            with select.epoll() as substitute:
+                os.dup2(substitute.fileno(), poller, inheritable=False)
+
+
+def _after_in_child() -> None:
+    try:
+        _in_child()
+    finally:
+        _no_fork.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(
+        before=_no_fork.acquire,
+        after_in_parent=_no_fork.release,
+        after_in_child=_after_in_child,
+    )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import anyio
 
-from cluster_client import _clock
+from cluster_client import _backend, _clock, _fork
 from cluster_client._backoff import Backoff
 from cluster_client._campaign import Campaign
 from cluster_client._changes import Changes
@@ -82,6 +82,7 @@ class Membership:
         self._stopping = False
         self._start_error: Exception | None = None
         self._crashed = False
+        self._generation = _fork.generation()
 
     # ------------------------------------------------------------- lifetime
 
@@ -110,7 +111,7 @@ class Membership:
         candidates = contenders(options.endpoint)
         candidates[options.name] += leads
         try:
-            with self._scope:
+            with _fork.isolated(_backend.poller()), self._scope:
                 await self._hold_elections()
         except BaseException:
             self._crashed = True
@@ -145,9 +146,15 @@ class Membership:
     async def close(self) -> None:
         """End `run`: a leader hands over first. May be repeated.
 
+        In a forked child nothing is ended but the copy of `run`.
+
         Cancellation:
             Shielded, and limited to ``drain_timeout`` and some seconds.
         """
+        if self._generation != _fork.generation():
+            if _backend.is_running():
+                self._scope.cancel()
+            return
         self._stopping = True
         if self.state is ClientState.ELECTING:
             self._scope.cancel()  # also a real client that is just starting

@@ -20,7 +20,7 @@ from typing import Any, Final
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from cluster_client import _backend
+from cluster_client import _backend, _fork
 from cluster_client._clock import Deadline
 from cluster_client._items import Items
 from cluster_client._logs import describe
@@ -113,6 +113,7 @@ class RealClient:
             During the start it is passed on. The close is shielded, and limited to 10 s.
         """
         failure: BaseException | None = None
+        self._generation = _fork.generation()
         # Entered before any cancel scope of the real client's own, as they have to end in turn.
         with anyio.CancelScope() as self._hook_scope:
             with anyio.CancelScope() as self._scope:
@@ -127,7 +128,7 @@ class RealClient:
                 else:
                     await self._close()
                 finally:
-                    if self._threads is not None:
+                    if self._threads is not None and self._is_ours:
                         await self._threads.aclose()
             if failure is not None:
                 raise failure  # giving up the close has swallowed it
@@ -318,7 +319,7 @@ class RealClient:
                 of the real client's own, a task group of which a task has failed; then it is
                 that scope's to catch, and the failure is raised.
         """
-        if not (self._made if self._enters is None else self._started):
+        if not (self._made if self._enters is None else self._started) or not self._is_ours:
             return
         self._scope.shield = True
         self._scope.deadline = anyio.current_time() + _CLOSE_LIMIT
@@ -343,6 +344,11 @@ class RealClient:
             if self._scope.cancel_called:
                 self._log.warning("real_client_close_timed_out", limit=_CLOSE_LIMIT)
             self._scope.deadline = math.inf
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether this is the process that made it; a forked child must not end what it shares."""
+        return self._generation == _fork.generation()
 
     async def _run_if_there(self, name: str, *, surely: bool = False) -> None:
         # On the class: a proxy's __getattr__ would find anything on the instance.

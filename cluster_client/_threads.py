@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import anyio
 
-from cluster_client import _backend, _clock
+from cluster_client import _backend, _clock, _fork
 
 _JOIN_LIMIT: Final = 5.0
 _ITEMS_PER_TURN: Final = 32
@@ -65,6 +65,7 @@ class WorkerThreads:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.wake = _backend.event_loop_waker()
         self._running = count
+        self._generation = _fork.generation()
         self._all_ended = anyio.Event()
         number = next(_numbers)
         self._threads = [
@@ -121,6 +122,8 @@ class WorkerThreads:
         while (job := self._jobs.get()) is not None:
             if not job.abandoned:
                 job.execute()
+                if self._generation != _fork.generation():
+                    return  # forked inside of the function: the parent's thread goes on
                 self.wake(job.done.set)
             del job  # or the last result would live until the next call
         self.wake(self._one_ended)

@@ -38,6 +38,7 @@ from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method, delegate_function
 from cluster_client._logs import Log
 from cluster_client._membership import Membership
+from cluster_client._owned_tasks import OwnedTasks
 from cluster_client._publishing import Publishing
 from cluster_client._registrations import Reg
 from cluster_client._session import ClientSpec, Session
@@ -73,7 +74,8 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
       and the method is not declared idempotent;
     - `EncodeError` if an argument or the result cannot be sent;
     - `TypeError` if the arguments do not fit the real method's signature;
-    - `ClientClosedError` outside ``async with``, and when the client is closed meanwhile.
+    - `ClientClosedError` outside ``async with``, and when the client is closed meanwhile;
+    - `ForkedClientError` in a child that was forked since the client was made.
 
     A cancelled call is cancelled in the leader, too. Of a method that is streamed the
     `Stream` raises these.
@@ -121,17 +123,20 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
     @property
     def state(self) -> ClientState:
         """Where the client is between opening and closing."""
+        self._check_process()
         return self._membership.state
 
     @property
     def is_leader(self) -> bool:
         """Whether this process owns the real client at the moment."""
+        self._check_process()
         session = self._membership.session
         return session is not None and session.is_leader
 
     @property
     def epoch(self) -> str | None:
         """Name of the current leadership; ``None`` while there is none."""
+        self._check_process()
         session = self._membership.session
         return None if session is None else session.epoch
 
@@ -156,6 +161,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """
         if not callable(listener) or inspect.iscoroutinefunction(listener):
             raise ConfigurationError(f"listener={listener!r} must be an ordinary function")
+        self._check_process()
         self._state_listeners.append(listener)
 
         def remove() -> None:
@@ -175,7 +181,8 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
     def __repr__(self) -> str:
         options = self._spec.options
         (kind, where), *_ = options.place.items()
-        return f"<{type(self).__name__} {options.name!r} {kind}={where} {self.state.value}>"
+        state = "inherited" if self._is_inherited else self._membership.state.value
+        return f"<{type(self).__name__} {options.name!r} {kind}={where} {state}>"
 
     # ------------------------------------------------------------- lifetime
 
@@ -186,8 +193,9 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             raise ClientClosedError(f"{self!r} cannot be opened twice; create another client")
         membership = self._membership
         body_error: BaseException | None = None
+        cancelled = anyio.get_cancelled_exc_class()  # a forked child can't ask any more
         try:
-            async with anyio.create_task_group() as tasks:
+            async with OwnedTasks() as tasks:
                 self._tasks = tasks
                 self._subscribing = Subscribing(
                     self._spec, membership, tasks, self._table, self._log
@@ -199,13 +207,12 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                     await membership.wait_opened()
                     self._check_open()
                     yield self
-                except anyio.get_cancelled_exc_class():
+                except cancelled:
                     raise
                 except BaseException as exc:  # kept out of the group: users see it bare
                     body_error = exc
                 finally:
                     await membership.close()
-                tasks.cancel_scope.cancel()
         finally:
             if body_error is not None:  # here, so that an outer cancellation can't swallow it
                 raise body_error
@@ -246,6 +253,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         Raises:
             ClientClosedError: If it was never opened.
         """
+        self._check_process()
         if self.state is ClientState.NEW:
             raise ClientClosedError(f"{self!r} was never opened")
         await self._membership.wait_ended()
@@ -253,23 +261,29 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
     async def aclose(self) -> None:
         """Close the client: a leader hands over first; calls in flight get up to ``drain_timeout``.
 
-        Happens by itself at the end of ``async with``. May be repeated.
+        Happens by itself at the end of ``async with``. May be repeated. In a forked child it
+        does nothing, as the client is the parent's to close.
 
         Raises:
             ClientClosedError: If the client was never opened.
-            ForkedClientError: In a forked child: it is the parent's to close.
 
         Cancellation:
             Shielded, and limited to ``drain_timeout`` and some seconds for the
             real client's own close.
         """
-        self._check_process()
+        if self._is_inherited:
+            return
         if self.state is ClientState.NEW:
             raise ClientClosedError(f"{self!r} was never opened")
         await self._membership.close()
 
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether this is a child that was forked since the client was made."""
+        return self._generation != _fork.generation()
+
     def _check_process(self) -> None:
-        if self._generation != _fork.generation():
+        if self._is_inherited:
             raise ForkedClientError(
                 f"{self!r} was made before a fork and belongs to the parent process; create and "
                 f"open a client after the fork"
@@ -419,15 +433,16 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
         Raises:
             Exception: As `subscribe`. The iterator raises `ClientClosedError`
-                when the client is closed.
+                when the client is closed, and `ForkedClientError` in a forked child.
         """
         self._check_open()
         feed = Feed(gaps=gaps)
         subscription = await self._subscribing.add(reg, feed)
         try:
-            yield _Values(feed)
+            yield _Values(feed, self._check_process)
         finally:
-            self._subscribing.remove(subscription, feed)
+            if not self._is_inherited:
+                self._subscribing.remove(subscription, feed)
 
     def last(self, reg: Reg, default: Any = _MISSING) -> Any:
         """Return the last value of a registration that this client subscribes to.
@@ -497,12 +512,14 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 class _Values:
     """Iterates over the values of a feed."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, check_process: Callable[[], None]) -> None:
         self._feed = feed
+        self._check_process = check_process
 
     def __aiter__(self) -> _Values:
         return self
 
     async def __anext__(self) -> Any:
+        self._check_process()
         value = await self._feed.next()
         return value if isinstance(value, Gap) else value.decode()

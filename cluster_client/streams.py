@@ -8,10 +8,15 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import anyio
 
-from cluster_client import _backend
+from cluster_client import _backend, _fork
 from cluster_client._streams import ItemSource
 from cluster_client._subscriptions import EncodedValue
-from cluster_client.errors import LinkClosedError, ResponseTimeoutError, StreamInterruptedError
+from cluster_client.errors import (
+    ForkedClientError,
+    LinkClosedError,
+    ResponseTimeoutError,
+    StreamInterruptedError,
+)
 
 __all__ = ["Stream"]
 
@@ -76,6 +81,8 @@ class Stream(Generic[ItemT_co]):
     - `ClientClosedError` if the client is closed, behind the items that have come;
     - what the generator raised.
 
+    In a forked child iterating raises `ForkedClientError`, and closing does nothing.
+
     A stream is to be read by one task at a time. If that is cancelled while it waits for an item,
     the stream ends, as a generator would.
 
@@ -103,11 +110,17 @@ class Stream(Generic[ItemT_co]):
         self._received = 0
         self._reading = False
         self._ended = False
+        self._generation = _fork.generation()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ItemT_co:
+        if self._is_inherited:
+            raise ForkedClientError(
+                f"the stream of {self._method!r} was opened before a fork and belongs to the "
+                f"parent process; create and open a client after the fork"
+            )
         if self._ended:
             raise StopAsyncIteration
         if self._reading:
@@ -162,11 +175,15 @@ class Stream(Generic[ItemT_co]):
 
     def _end(self) -> None:
         self._ended = True
-        if self._source is not None:
+        if self._source is not None and not self._is_inherited:
             self._source.close()
+
+    @property
+    def _is_inherited(self) -> bool:
+        return self._generation != _fork.generation()
 
     def __del__(self) -> None:
         source = getattr(self, "_source", None)
-        if source is not None and not self._ended:
+        if source is not None and not self._ended and not self._is_inherited:
             # Not here: the garbage collector comes in any thread, and amid anything.
             self._wake(source.close)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from cluster_client._backend._loops import (
     event_loop_waker,
+    is_running,
     is_stray,
+    poller,
     start_background_task,
     stray_cancellations_as_errors,
     waiter_factory,
@@ -27,7 +29,9 @@ __all__ = [
     "check_directory",
     "connect",
     "event_loop_waker",
+    "is_running",
     "is_stray",
+    "poller",
     "start_background_task",
     "stray_cancellations_as_errors",
     "waiter_factory",

@@ -29,8 +29,9 @@ class AsyncioTransport(asyncio.BufferedProtocol):
     copied before anybody else runs; so an idle connection costs none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protection: _fork.Protection) -> None:
         self.writable = True
+        self._protection = protection
         self._loop = asyncio.get_running_loop()
         self._buffer = read_buffer()
         self._arrived = bytearray()
@@ -44,17 +45,12 @@ class AsyncioTransport(asyncio.BufferedProtocol):
         self._gone: asyncio.Future[None] = self._loop.create_future()
 
     @classmethod
-    async def open(cls, sock: socket.socket) -> AsyncioTransport:
+    async def open(cls, sock: socket.socket, protection: _fork.Protection) -> AsyncioTransport:
         """Return the transport of a connected socket."""
         loop = asyncio.get_running_loop()
         # This one, and not create_connection, is what accepts do: it makes no connection either.
-        _, transport = await loop.connect_accepted_socket(cls, sock)
-        transport.protect(sock)
+        _, transport = await loop.connect_accepted_socket(lambda: cls(protection), sock)
         return transport
-
-    def protect(self, sock: socket.socket) -> None:
-        """Keep the socket from children that are forked."""
-        self._protection = _fork.protect(sock)
 
     # ------------------------------------------------------ for the event loop
 
@@ -185,13 +181,12 @@ class AsyncioTransport(asyncio.BufferedProtocol):
                 return  # broken just now, or done before
 
     async def aclose(self) -> None:
-        _fork.release(self._protection)
         self._transport.abort()  # the orderly close would wait for a peer that does not read
         with anyio.CancelScope(shield=True):
             while not self._gone.done():
                 await asyncio.wait([self._gone])
+        _fork.release(self._protection)
 
-    _protection: _fork.Protection
     _transport: asyncio.Transport
 
 

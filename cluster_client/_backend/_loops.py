@@ -11,7 +11,17 @@ from typing import Any, Final
 
 from anyio.lowlevel import current_token
 
+from cluster_client import _fork
 from cluster_client._backend._seam import Waiter
+
+
+def is_running() -> bool:
+    """Tell whether there is an event loop, here and now; in a forked child there may be none."""
+    try:
+        current_token()
+    except RuntimeError:
+        return False
+    return True
 
 
 def waiter_factory() -> Callable[[], Waiter]:
@@ -29,12 +39,15 @@ def event_loop_waker() -> Callable[[Callable[[], object]], None]:
     """Return a function that has another function called in this event loop.
 
     It may be called from any thread and never blocks. Once the loop has ended
-    it does nothing: there is nobody left to be told.
+    it does nothing, nor in a forked child: there is nobody left to be told.
     """
     loop = current_token().native_token
+    generation = _fork.generation()
     if isinstance(loop, asyncio.AbstractEventLoop):
 
         def wake_asyncio(function: Callable[[], object]) -> None:
+            if generation != _fork.generation():
+                return  # it would wake the parent's
             try:
                 loop.call_soon_threadsafe(function)
             except RuntimeError:  # the loop is closed
@@ -47,6 +60,8 @@ def event_loop_waker() -> Callable[[Callable[[], object]], None]:
     token = trio.lowlevel.current_trio_token()
 
     def wake_trio(function: Callable[[], object]) -> None:
+        if generation != _fork.generation():
+            return
         try:
             token.run_sync_soon(function)
         except trio.RunFinishedError:
@@ -73,6 +88,30 @@ def start_background_task(function: Callable[[], Coroutine[Any, Any, None]]) -> 
 
 
 _background_tasks: Final[set[asyncio.Future[None]]] = set()
+
+
+def poller() -> int | None:
+    """Return the descriptor of the running event loop's epoll instance, if it has one.
+
+    Nobody offers it, so it is taken from where it is today; a test watches whether it still is.
+    """
+    loop = current_token().native_token
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        import trio._core._run as trio_run  # noqa: PLC0415, TID251 - an optional dependency
+
+        context: Any = trio_run.GLOBAL_RUN_CONTEXT
+        return _descriptor(getattr(context.runner.io_manager, "_epoll", None), "fileno")
+    uvloop_poller = _descriptor(loop, "_get_backend_id")
+    if uvloop_poller is not None:
+        return uvloop_poller
+    selector = getattr(loop, "_selector", None)
+    return _descriptor(getattr(selector, "_selector", None), "fileno")
+
+
+def _descriptor(owner: object, method: str) -> int | None:
+    function = getattr(owner, method, None)
+    found = function() if callable(function) else None
+    return found if isinstance(found, int) else None
 
 
 @contextlib.contextmanager

@@ -30,13 +30,19 @@ class SocketListener:
 
     Args:
         sock: It listens already.
+        protection: Of the socket.
         lock: Of its path, if it has one; to be released with this handle.
     """
 
-    def __init__(self, sock: socket.socket, lock: SocketFileLock | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        protection: _fork.Protection,
+        lock: SocketFileLock | None = None,
+    ) -> None:
         self._socket = sock
+        self._protection = protection
         self._lock = lock
-        self._protection = _fork.protect(sock)
 
     async def accept(self) -> Transport:
         while True:
@@ -44,20 +50,20 @@ class SocketListener:
                 raise anyio.ClosedResourceError
             await anyio.wait_readable(self._socket)
             try:
-                connection, _ = self._socket.accept()
+                connection, protection = _fork.open_protected(lambda: self._socket.accept()[0])
             except (BlockingIOError, ConnectionAbortedError):
                 continue  # another handle was faster, or the peer has gone again
             with contextlib.suppress(OSError):  # the peer reset it before we came to accept it
-                return await open_transport(connection)
+                return await open_transport(connection, protection)
 
     def duplicate(self) -> SocketListener:
-        return SocketListener(self._socket.dup())
+        return SocketListener(*_fork.open_protected(self._socket.dup))
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:
-            _fork.release(self._protection)
             anyio.notify_closing(self._socket)
             self._socket.close()
+            _fork.release(self._protection)
             if self._lock is not None:
                 self._lock.release()
 
@@ -73,7 +79,7 @@ def bind_and_listen(endpoint: Endpoint) -> SocketListener | None:
 
 def _take_port(port: int) -> SocketListener | None:
     """Bind and listen as one step: on Linux two can both bind, and only `listen` decides."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock, protection = _new_socket(socket.AF_INET)
     try:
         if sys.platform == "win32":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -84,11 +90,11 @@ def _take_port(port: int) -> SocketListener | None:
         sock.bind((LOCALHOST, port))
         sock.listen(_BACKLOG)
     except OSError as exc:
-        sock.close()
+        _close(sock, protection)
         if exc.errno == errno.EADDRINUSE:
             return None
         raise
-    return SocketListener(sock)
+    return SocketListener(sock, protection)
 
 
 def _take_path(path: str) -> SocketListener | None:
@@ -97,19 +103,19 @@ def _take_path(path: str) -> SocketListener | None:
         return None
     try:
         remove_stale(path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock, protection = _new_socket(socket.AF_UNIX)
         try:
             sock.setblocking(False)
             sock.bind(path)
             lock.bound = True
             sock.listen(_BACKLOG)
         except BaseException:
-            sock.close()
+            _close(sock, protection)
             raise
     except BaseException:
         lock.release()
         raise
-    return SocketListener(sock, lock)
+    return SocketListener(sock, protection, lock)
 
 
 async def connect(endpoint: Endpoint) -> Transport | None:
@@ -120,7 +126,7 @@ async def connect(endpoint: Endpoint) -> Transport | None:
     """
     is_port = isinstance(endpoint, int)
     address = (LOCALHOST, endpoint) if isinstance(endpoint, int) else endpoint
-    sock = socket.socket(socket.AF_INET if is_port else socket.AF_UNIX, socket.SOCK_STREAM)
+    sock, protection = _new_socket(socket.AF_INET if is_port else socket.AF_UNIX)
     try:
         sock.setblocking(False)
         error = sock.connect_ex(address)
@@ -128,20 +134,20 @@ async def connect(endpoint: Endpoint) -> Transport | None:
             await anyio.wait_writable(sock)
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if not error and not (is_port and sock.getsockname() == sock.getpeername()):
-            return await open_transport(sock)
+            return await open_transport(sock, protection)
         if not error:  # it is one to ourselves
             # Reset it: closed in the ordinary way it would keep the port for a minute (TIME_WAIT).
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        sock.close()
+        _close(sock, protection)
     except OSError:  # the peer died in this very moment
-        sock.close()
+        _close(sock, protection)
     except BaseException:
-        sock.close()
+        _close(sock, protection)
         raise
     return None
 
 
-async def open_transport(sock: socket.socket) -> Transport:
+async def open_transport(sock: socket.socket, protection: _fork.Protection) -> Transport:
     """Return the transport of a connected socket, which is the transport's from now on.
 
     Raises:
@@ -150,8 +156,6 @@ async def open_transport(sock: socket.socket) -> Transport:
     Cancellation:
         The connection is closed.
     """
-    # From the first moment: a fork may come while the transport is being made.
-    protection = _fork.protect(sock)
     try:
         sock.setblocking(False)
         if sock.family == socket.AF_INET:
@@ -160,12 +164,20 @@ async def open_transport(sock: socket.socket) -> Transport:
         if isinstance(current_token().native_token, asyncio.AbstractEventLoop):
             from cluster_client._backend._asyncio import AsyncioTransport  # noqa: PLC0415
 
-            return await AsyncioTransport.open(sock)
+            return await AsyncioTransport.open(sock, protection)
         from cluster_client._backend._trio import TrioTransport  # noqa: PLC0415
 
-        return TrioTransport(sock)
+        return TrioTransport(sock, protection)
     except BaseException:
-        sock.close()
+        _close(sock, protection)
         raise
-    finally:
-        _fork.release(protection)  # the transport has one of its own
+
+
+def _new_socket(family: socket.AddressFamily) -> tuple[socket.socket, _fork.Protection]:
+    return _fork.open_protected(lambda: socket.socket(family, socket.SOCK_STREAM))
+
+
+def _close(sock: socket.socket, protection: _fork.Protection) -> None:
+    # In this order: a fork in between must not copy it.
+    sock.close()
+    _fork.release(protection)

@@ -53,11 +53,11 @@ class TrioWaiter:
 class TrioTransport:
     """See `Transport`."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, protection: _fork.Protection) -> None:
         self.writable = True
         self.unsent = 0
         self._socket = sock
-        self._protection = _fork.protect(sock)
+        self._protection = protection
         self._queue: deque[memoryview] = deque()
         self._wake_writer = TrioWaiter()
         self._soon = TrioWaiter()
@@ -210,10 +210,10 @@ class TrioTransport:
             self._socket.shutdown(socket.SHUT_WR)
 
     async def aclose(self) -> None:
-        _fork.release(self._protection)
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
+        _fork.release(self._protection)
         self._break()
         self.resume_reading()
         await trio.lowlevel.cancel_shielded_checkpoint()

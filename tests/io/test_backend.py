@@ -25,6 +25,7 @@ from cluster_client._backend import (
     event_loop_waker,
 )
 from cluster_client._endpoints import LOCALHOST
+from cluster_client._fork import Protection
 
 
 def listen(port: int) -> SocketListener:
@@ -149,12 +150,12 @@ async def test_a_connection_that_is_gone_before_it_is_accepted_is_passed_over(
     open_transport = _sockets.open_transport
     gone: list[socket.socket] = []
 
-    async def fail_once(connection: socket.socket) -> Transport:
+    async def fail_once(connection: socket.socket, protection: Protection) -> Transport:
         if not gone:
             gone.append(connection)
             connection.close()
             raise OSError(errno.EINVAL, "Invalid argument")
-        return await open_transport(connection)
+        return await open_transport(connection, protection)
 
     listener = listen(port)
     ends = [await connect(port) for _ in range(2)]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - the event loops themselves are looked at
 import fcntl
 import os
+import select
+import signal
 import socket
+import threading
+from collections import Counter
 from collections.abc import Iterator
 
+import anyio
 import pytest
 
-from cluster_client import _fork
+from cluster_client import _backend, _fork
+from support.times import LIMIT
 
 
 @pytest.fixture(autouse=True)
 def own_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tests' forks count for nothing else."""
     monkeypatch.setattr(_fork, "_protections", set())
+    monkeypatch.setattr(_fork, "_pollers", Counter())
     monkeypatch.setattr(_fork, "_generation", 0)
 
 
@@ -79,3 +87,91 @@ def test_each_fork_counts() -> None:
     _fork._in_child()
     _fork._in_child()
     assert _fork.generation() == 2
+
+
+def test_no_child_is_forked_while_a_socket_is_not_protected_yet() -> None:
+    opening, forked = threading.Event(), threading.Event()
+
+    def fork() -> None:
+        opening.wait(LIMIT)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        forked.set()
+        os.waitpid(pid, 0)
+
+    def open_socket() -> socket.socket:
+        opening.set()
+        assert not forked.wait(0.05), "the other thread did not wait"
+        return socket.socket()
+
+    thread = threading.Thread(target=fork)
+    thread.start()
+    sock, protection = _fork.open_protected(open_socket)
+    assert forked.wait(LIMIT)
+    thread.join()
+    assert protection in _fork._protections
+    sock.close()
+
+
+def test_a_child_has_an_epoll_instance_of_its_own(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    here, there = pair
+    with select.epoll() as poller, select.epoll() as shared:
+        poller.register(here, select.EPOLLIN)
+        os.dup2(poller.fileno(), shared.fileno())  # what a parent has of it
+        with _fork.isolated(poller.fileno()):
+            _fork._in_child()
+        there.send(b"x")
+        assert poller.poll(0) == []
+        assert shared.poll(0) == [(here.fileno(), select.EPOLLIN)]
+
+
+def test_what_is_no_epoll_instance_any_more_is_left_alone(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    here, there = pair
+    with _fork.isolated(here.fileno()), _fork.isolated(here.fileno()):
+        _fork._in_child()
+    there.send(b"x")
+    assert here.recv(1) == b"x"
+
+
+def test_an_event_loop_counts_as_long_as_somebody_needs_it() -> None:
+    with _fork.isolated(17):
+        with _fork.isolated(17), _fork.isolated(None):
+            pass
+        assert _fork._pollers == {17: 1}
+    assert _fork._pollers == {}
+
+
+def test_signals_of_a_child_do_not_wake_the_parents_event_loop() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        there.setblocking(False)
+        signal.set_wakeup_fd(there.fileno())
+        try:
+            with _fork.isolated(here.fileno()):
+                _fork._in_child()
+        finally:
+            left = signal.set_wakeup_fd(-1)
+    assert left == -1
+
+
+def target_of(poller: int | None) -> str:
+    assert poller is not None, "the event loop's library keeps it elsewhere now"
+    return os.readlink(f"/dev/fd/{poller}")
+
+
+async def test_the_event_loops_epoll_instance_is_known() -> None:
+    assert target_of(_backend.poller()) == "anon_inode:[eventpoll]"
+
+
+def test_that_of_uvloop_too() -> None:
+    async def main() -> None:
+        assert not hasattr(asyncio.get_running_loop(), "_selector")
+        assert target_of(_backend.poller()) == "anon_inode:[eventpoll]"
+
+    anyio.run(main, backend_options={"use_uvloop": True})
