@@ -49,6 +49,9 @@ class Link:
         log: Logger, already bound to the client.
         wait_for_reader: Whether to read nothing more while too much waits to be written. For the
             leader: one side of a pair may do so, or both could wait for ever.
+
+    Attributes:
+        outbox: What waits to be written.
     """
 
     def __init__(
@@ -70,8 +73,8 @@ class Link:
         self._pending: dict[int, Exchange] = {}
         self._callbacks: dict[int, ReplyHandler] = {}
         self._next_id = 1
-        self._outbox = Outbox(transport)
-        self._write = self._outbox.write
+        self.outbox = Outbox(transport)
+        self._write = self.outbox.write
         self._alarm = Alarm(self._expire)
         self._new_waiter = waiter_factory()
         self._scope = anyio.CancelScope()
@@ -111,7 +114,7 @@ class Link:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._alarm.run)
                     self._on_data(b"")  # what came together with the registration
-                    await self._transport.run(self._on_data, self._outbox.flush)
+                    await self._transport.run(self._on_data, self.outbox.flush)
                     tasks.cancel_scope.cancel()
         finally:
             self._become_closed()
@@ -132,7 +135,7 @@ class Link:
 
     async def flush(self) -> None:
         """Wait until everything has been given to the transport, or the link is closed."""
-        await self._outbox.drained()
+        await self.outbox.drained()
 
     async def finish(self) -> None:
         """Write what is left and tell the peer that nothing follows.
@@ -140,7 +143,7 @@ class Link:
         `run` ends when the peer closes its side. Closing ours at once could
         make the kernel throw away answers that the peer has not read yet.
         """
-        await self._outbox.finish()
+        await self.outbox.finish()
 
     def _become_closed(self) -> None:
         if self.state is LinkState.CLOSED:
@@ -152,7 +155,7 @@ class Link:
             exchange.settle(None)
         for on_reply in callbacks.values():
             on_reply(None)
-        self._outbox.close()
+        self.outbox.close()
 
     # -------------------------------------------------------------- writing
 
@@ -236,7 +239,7 @@ class Link:
         timeout_ms = header_timeout(response_timeout)
         self._write(frame_bytes(False, request_id, timeout_ms, message, application))
         waiter = self._new_waiter() if on_reply is None else None
-        exchange = Exchange(self, request_id, self._outbox.accepted, expires, waiter, on_reply)
+        exchange = Exchange(self, request_id, self.outbox.accepted, expires, waiter, on_reply)
         self._pending[request_id] = exchange
         self._alarm.set(expires)
         return exchange
@@ -306,21 +309,21 @@ class Link:
 
     def was_handed_over(self, end: int) -> bool:
         """Tell whether all bytes up to a point have been given to the operating system."""
-        return end <= self._outbox.accepted - self._outbox.waiting
+        return end <= self.outbox.accepted - self.outbox.waiting
 
     @property
     def backlog(self) -> int:
         """Bytes that the operating system has not taken yet."""
-        return self._outbox.backlog
+        return self.outbox.backlog
 
     @property
     def congested(self) -> bool:
         """Whether so much waits to be written that requests have to wait, too."""
-        return self._outbox.congested
+        return self.outbox.congested
 
     async def wait_writable(self) -> None:
         """Wait while the link is congested and not closed."""
-        await self._outbox.writable()
+        await self.outbox.writable()
 
     async def wait_writable_until(self, until: Deadline) -> None:
         """Wait while the link is congested and not closed.
@@ -328,16 +331,16 @@ class Link:
         Raises:
             LinkClosedError: If it is so too long.
         """
-        if not self._outbox.congested:
+        if not self.outbox.congested:
             return
         with anyio.move_on_after(until.remaining) as scope:
-            await self._outbox.writable()
+            await self.outbox.writable()
         if scope.cancelled_caught:
             raise LinkClosedError("the leader does not read what is sent to it", sent=False)
 
     def send_now(self) -> None:
         """Do not wait for more frames before those that are ready are sent."""
-        self._outbox.flush()
+        self.outbox.flush()
 
     def _new_id(self) -> int:
         """Return an id; between our peers none comes again, so no late answer can meet a call."""
@@ -373,7 +376,7 @@ class Link:
             self._log.warning("link_protocol_error", error=str(exc))
             self.close(str(exc))
         if self._wait_for_reader:
-            self._outbox.hold_reader()
+            self.outbox.hold_reader()
 
     def _on_answer(self, frame: Frame) -> None:
         exchange = self._pending.pop(frame.request_id, None)

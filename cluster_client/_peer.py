@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Coroutine
-from functools import lru_cache
 from typing import Any, Final
 
 import anyio
@@ -16,6 +14,7 @@ from cluster_client._clock import Deadline
 from cluster_client._dialects import Dialect, read_call
 from cluster_client._hub import SubscriptionHub, Upstream
 from cluster_client._link import Link
+from cluster_client._outgoing import OutgoingValues
 from cluster_client._registrations import Registration, check_registration
 from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
@@ -28,7 +27,6 @@ from cluster_protocol import (
     SNAPSHOT,
     STREAM,
     SUBSCRIBE_ACK,
-    VALUES_TAKEN,
     Cancel,
     Frame,
     Goodbye,
@@ -50,15 +48,8 @@ from cluster_protocol import (
     SubscribeResult,
     Unsubscribe,
     ValuesTaken,
-    encode_frame,
 )
 from cluster_protocol import Snapshot as SnapshotMessage
-
-MAX_UNACKNOWLEDGED: Final = 64
-"""Values on their way to a follower; above that only the latest of each registration waits."""
-
-_SHARED: Final = 65536
-"""Bytes of a value that is worth keeping with its frame."""
 
 _SUCCESS: Final = InvokeResult(success=True).encode()
 _FAILURE: Final = InvokeResult(success=False).encode()
@@ -66,6 +57,8 @@ _REFUSED: Final = InvokeResult(success=False, refused=True).encode()
 _HEARTBEAT_ACK: Final = HeartbeatAck().encode()
 _SNAPSHOT: Final = SnapshotMessage().encode()
 _MISSED_HEARTBEATS: Final = 3
+_MAX_HELD: Final = 16
+"""Calls of a follower that does not keep up with their results, that are run at a time."""
 
 
 class Peer:
@@ -96,8 +89,9 @@ class Peer:
         may_lead: bool = False,
         log: Any,
     ) -> None:
-        self.codec = dialect.codec
         self.link = link
+        self._outbox = link.outbox
+        self._codec = dialect.codec
         self._dialect = dialect
         self._calls = calls
         self._hub = hub
@@ -109,9 +103,11 @@ class Peer:
         self._running: dict[int, Admission] = {}
         self._lane = Lane(link.send_now)
         self._windows: dict[int, Window] = {}
-        self._unacknowledged = 0
-        self._counts_values = link.has(VALUES_TAKEN)
-        self._waiting: OrderedDict[str, bytes] = OrderedDict()
+        self._values = OutgoingValues(
+            link, dialect.codec, response_timeout=options.response_timeout
+        )
+        self._turns = anyio.Semaphore(_MAX_HELD)
+        self._snapshot: bytes | None = None
         self._last_heard = _clock.now()
         self._gone = anyio.Event()
         self._refusing = False
@@ -135,9 +131,8 @@ class Peer:
                 tasks.cancel_scope.cancel()
         finally:
             self._gone.set()
-            self._unacknowledged = 0
-            self._waiting.clear()
-            self._hub.remove_everywhere(self)
+            self._values.close()
+            self._hub.remove_everywhere(self._values)
             for admission in self._running.values():
                 admission.cancel()  # nobody waits for these calls any more
 
@@ -160,9 +155,27 @@ class Peer:
         return alive and self._may_lead and self.link.has(SNAPSHOT)
 
     def hand_over(self, snapshot: Snapshot | None) -> None:
-        """Give the follower what it is to start from, should it lead next (SPEC 6.8)."""
-        if self.is_heir:
-            self.link.post(_SNAPSHOT, b"" if snapshot is None else snapshot.data)
+        """Give the follower what it is to start from, should it lead next (SPEC 6.8).
+
+        One that does not read gets the latest when it does.
+        """
+        if not self.is_heir:
+            return
+        is_waiting = self._snapshot is not None
+        self._snapshot = b"" if snapshot is None else snapshot.data
+        if not self._outbox.congested:
+            self._send_snapshot()
+        elif not is_waiting:
+            self._tasks.start_soon(self._hand_over_later)
+
+    async def _hand_over_later(self) -> None:
+        await self.link.wait_writable()
+        self._send_snapshot()
+
+    def _send_snapshot(self) -> None:
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is not None:
+            self.link.post(_SNAPSHOT, snapshot)
 
     async def dismiss(self) -> None:
         """Write what is left, and wait until the follower has gone."""
@@ -178,7 +191,7 @@ class Peer:
         self._last_heard = _clock.now()
         match message:
             case ValuesTaken(count):
-                self._on_values_taken(count)
+                self._values.on_taken(count)
             case Cancel(call_id):
                 admission = self._running.get(call_id)
                 if admission is not None:
@@ -190,7 +203,7 @@ class Peer:
             case Subscribe(key, reg):
                 self._subscribe(frame.request_id, key, reg)
             case Unsubscribe(_, reg):
-                self._hub.remove(self._registration(reg), self)
+                self._hub.remove(self._registration(reg), self._values)
             case Heartbeat():
                 self._answer(frame, _HEARTBEAT_ACK)
             case RegisterChannel() if self._dialect.is_node:
@@ -224,8 +237,8 @@ class Peer:
         """Run a call and answer it; *scope* cancels it."""
         outcome: Outcome | None = None
         try:
-            arguments, expires = read_call(message, frame, self.codec)
-            outcome = await self._calls.execute_in(
+            arguments, expires = read_call(message, frame, self._codec)
+            run = self._calls.execute_in(
                 scope,
                 message.method,
                 arguments,
@@ -233,6 +246,9 @@ class Peer:
                 expires=expires,
                 admission=admission,
             )
+            if self._outbox.congested and not admission.cancelled:
+                run = self._run_in_turn(run)
+            outcome = await run
         except Exception as exc:  # the user's own codec may raise anything
             # The frame was whole, so only this call is broken and not the link.
             outcome = self._calls.failed(exc, self._dialect)
@@ -241,12 +257,25 @@ class Peer:
         if outcome is not None and not admission.cancelled:
             self._respond(frame, message, outcome)
 
+    async def _run_in_turn(self, run: Coroutine[Any, Any, Outcome | None]) -> Outcome | None:
+        """Run a call when the follower reads again: until then its result would wait here.
+
+        A few at a time, as all that wait would go on at once, and only their results show that
+        there is room for fewer.
+        """
+        try:
+            async with self._turns:
+                await self.link.wait_writable()
+                return None if self.link.state is LinkState.CLOSED else await run
+        finally:
+            run.close()  # not begun, if the caller has given up
+
     async def _serve_stream(
         self, frame: Frame, message: Invoke, admission: Admission, window: Window
     ) -> None:
         outcome: Outcome | None = None
         try:
-            arguments, expires = read_call(message, frame, self.codec)
+            arguments, expires = read_call(message, frame, self._codec)
             outcome = await self._calls.execute(
                 message.method,
                 arguments,
@@ -287,7 +316,7 @@ class Peer:
             SubscribeResult(key).encode()
         except LocalProtocolError as exc:
             raise RemoteProtocolError(f"a key that cannot be sent back: {exc}") from exc
-        upstream = self._hub.add(self._registration(reg), key, self)
+        upstream = self._hub.add(self._registration(reg), key, self._values)
         if self.link.has(SUBSCRIBE_ACK):
             self._tasks.start_soon(self._confirm, request_id, upstream)
 
@@ -308,39 +337,6 @@ class Peer:
         else:
             self.link.respond(request_id, SubscribeAck(success=True).encode())
 
-    # --------------------------------------------------------------- values
-
-    def deliver(self, key: str, data: bytes) -> None:
-        """Send a value, or keep it while too many are on their way; then the latest counts."""
-        if self._gone.is_set():
-            return
-        if self._unacknowledged < MAX_UNACKNOWLEDGED:
-            self._send_value(key, data)
-        else:
-            self._waiting[key] = data
-
-    def _send_value(self, key: str, data: bytes) -> None:
-        self._unacknowledged += 1
-        if self._counts_values:
-            encode = _shared_value_frame if len(data) <= _SHARED else _value_frame
-            self.link.post_encoded(encode(key, data))
-            return
-        self.link.post(
-            _value_head(key),
-            data,
-            timeout=self._options.response_timeout,
-            on_reply=self._on_value_acknowledged,
-        )
-
-    def _on_value_acknowledged(self, frame: Frame | None) -> None:
-        if frame is not None:
-            self._on_values_taken(1)
-
-    def _on_values_taken(self, count: int) -> None:
-        self._unacknowledged = max(0, self._unacknowledged - count)
-        while self._waiting and self._unacknowledged < MAX_UNACKNOWLEDGED:
-            self._send_value(*self._waiting.popitem(last=False))
-
     # ------------------------------------------------------------ heartbeats
 
     async def _watch_heartbeats(self) -> None:
@@ -352,19 +348,6 @@ class Peer:
             # Node sends no heartbeats while it waits for an answer.
             silent = 0.0 if self._running else _clock.now() - self._last_heard
         self.link.close(f"no heartbeat for {limit:g} s")
-
-
-def _value_frame(key: str, data: bytes) -> bytes:
-    return encode_frame(Frame(False, 0, 0, _value_head(key), data))
-
-
-# A value goes to many followers as the same bytes, and so it is framed once.
-_shared_value_frame = lru_cache(maxsize=16)(_value_frame)
-
-
-@lru_cache(maxsize=1024)
-def _value_head(key: str) -> bytes:
-    return SubscribeResult(key).encode()
 
 
 class _Call:

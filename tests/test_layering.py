@@ -22,7 +22,7 @@ LAYERS: Final = (
     {"_alarm", "_outbox", "_delegate_options", "_exchange", "_items", "_owned_tasks"},
     {"_snapshots", "_user_types"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
-    {"_arrivals", "_dialects", "_real_client", "_streams", "_workers"},
+    {"_arrivals", "_dialects", "_outgoing", "_real_client", "_streams", "_workers"},
     {"_calls", "_hub", "_server", "streams"},
     {"_peer", "_session"},
     {"_host"},

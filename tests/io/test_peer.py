@@ -21,8 +21,11 @@ from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import NodeDialect, PeerDialect
 from cluster_client._hub import SubscriptionHub
 from cluster_client._link import Link
-from cluster_client._peer import MAX_UNACKNOWLEDGED, Peer
+from cluster_client._outbox import HIGH_WATER
+from cluster_client._outgoing import MAX_UNACKNOWLEDGED, MAX_UNACKNOWLEDGED_BYTES
+from cluster_client._peer import Peer
 from cluster_client._registrations import check_registration
+from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
 from cluster_client._workers import Workers
 from cluster_client.options import ClientOptions
@@ -53,6 +56,7 @@ from cluster_protocol import (
     join_arguments,
     pack_call,
 )
+from cluster_protocol import Snapshot as SnapshotMessage
 from cluster_protocol.codecs import MsgpackCodec
 from support.links import AGREED
 from support.logs import LogRecorder
@@ -60,6 +64,7 @@ from support.real_clients import Provided, real_client
 from support.registry import Registry, Upstream
 from support.times import scaled
 from support.transports import FramePeer, MemoryTransport, connected_pair
+from support.waiting import until
 
 CODEC = MsgpackCodec()
 REG: Json = {"path": "/k"}
@@ -116,7 +121,9 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(agreement: Agreement | None = AGREED, **options: Any) -> AsyncGenerator[Serving]:
+async def serving(
+    agreement: Agreement | None = AGREED, *, may_lead: bool = False, **options: Any
+) -> AsyncGenerator[Serving]:
     """Serve one follower of a registry until the end of the ``async with``."""
     here, there = connected_pair()
     log = LogRecorder()
@@ -138,6 +145,7 @@ async def serving(agreement: Agreement | None = AGREED, **options: Any) -> Async
             tasks=tasks,
             workers=Workers(tasks),
             options=checked,
+            may_lead=may_lead,
             log=log,
         )
         serves = Serving(peer, here, FramePeer(there), calls, hub, upstream, log, tasks)
@@ -402,7 +410,7 @@ def values_of(frames: list[Frame]) -> list[Any]:
 async def fill_window(serves: Serving) -> list[Frame]:
     """Deliver as many values as may be on their way, and return their frames."""
     for number in range(MAX_UNACKNOWLEDGED):
-        serves.peer.deliver("a", CODEC.encode(number))
+        serves.peer._values.deliver("a", CODEC.encode(number))
     frames = [await serves.follower.receive() for _ in range(MAX_UNACKNOWLEDGED)]
     assert values_of(frames) == list(range(MAX_UNACKNOWLEDGED))
     return frames
@@ -411,7 +419,7 @@ async def fill_window(serves: Serving) -> list[Frame]:
 async def test_only_so_many_values_are_on_their_way() -> None:
     async with serving() as serves:
         await fill_window(serves)
-        serves.peer.deliver("a", CODEC.encode("too many"))
+        serves.peer._values.deliver("a", CODEC.encode("too many"))
         await wait_all_tasks_blocked()
         assert serves.follower.has_nothing_to_read()
 
@@ -419,8 +427,8 @@ async def test_only_so_many_values_are_on_their_way() -> None:
 async def test_an_acknowledgement_makes_room_for_one_value() -> None:
     async with serving(ONE_BY_ONE) as serves:
         frames = await fill_window(serves)
-        serves.peer.deliver("a", CODEC.encode("first"))
-        serves.peer.deliver("b", CODEC.encode("second"))
+        serves.peer._values.deliver("a", CODEC.encode("first"))
+        serves.peer._values.deliver("b", CODEC.encode("second"))
         serves.follower.answer(frames[0], SubscribeResultAck())
         assert (await serves.next_value())[1:] == ("a", "first")
         await wait_all_tasks_blocked()
@@ -433,8 +441,8 @@ async def test_of_the_values_that_wait_the_latest_of_each_registration_counts() 
     async with serving(ONE_BY_ONE) as serves:
         frames = await fill_window(serves)
         for number in range(1000):
-            serves.peer.deliver("a", CODEC.encode(number))
-            serves.peer.deliver("b", CODEC.encode(-number))
+            serves.peer._values.deliver("a", CODEC.encode(number))
+            serves.peer._values.deliver("b", CODEC.encode(-number))
         for frame in frames:
             serves.follower.answer(frame, SubscribeResultAck())
         assert (await serves.next_value())[1:] == ("a", 999)
@@ -448,7 +456,7 @@ async def test_between_our_peers_many_values_are_acknowledged_at_once() -> None:
         frames = await fill_window(serves)
         assert {frame.request_id for frame in frames} == {0}
         for name in ("a", "b", "c"):
-            serves.peer.deliver(name, CODEC.encode(name))
+            serves.peer._values.deliver(name, CODEC.encode(name))
         serves.send(ValuesTaken(2))
         assert (await serves.next_value())[1:] == ("a", "a")
         assert (await serves.next_value())[1:] == ("b", "b")
@@ -456,18 +464,186 @@ async def test_between_our_peers_many_values_are_acknowledged_at_once() -> None:
         assert serves.follower.has_nothing_to_read()
         serves.send(ValuesTaken(10**6))  # more than there ever were
         assert (await serves.next_value())[1:] == ("c", "c")
-        assert serves.peer._unacknowledged == 1
+        assert serves.peer._values.unacknowledged == 1
+
+
+MIB = 1 << 20
+
+
+def deliver_bytes(serves: Serving, key: str, size: int, fill: bytes = b"x") -> None:
+    serves.peer._values.deliver(key, CODEC.encode(fill * size))
+
+
+async def test_only_so_many_bytes_are_on_their_way() -> None:
+    async with serving() as serves:
+        values = serves.peer._values
+        for index in range(10):
+            deliver_bytes(serves, f"key {index}", MIB)
+        assert values.unacknowledged == 3  # a fourth one is a little more than 4 MiB with the rest
+        assert values.unacknowledged_bytes <= MAX_UNACKNOWLEDGED_BYTES
+        for index in range(3):
+            assert (await serves.next_value())[1] == f"key {index}"
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        serves.send(ValuesTaken(2))
+        assert (await serves.next_value())[1] == "key 3"
+        assert (await serves.next_value())[1] == "key 4"
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert values.unacknowledged == 3
+
+
+async def test_one_value_of_any_size_is_always_on_its_way() -> None:
+    async with serving() as serves:
+        deliver_bytes(serves, "a", 2 * MAX_UNACKNOWLEDGED_BYTES)
+        deliver_bytes(serves, "a", 2 * MAX_UNACKNOWLEDGED_BYTES, b"y")
+        deliver_bytes(serves, "b", 1)
+        assert len((await serves.next_value())[2]) == 2 * MAX_UNACKNOWLEDGED_BYTES
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        serves.send(ValuesTaken(1))
+        assert (await serves.next_value())[2][:1] == b"y"
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        serves.send(ValuesTaken(1))
+        assert (await serves.next_value())[1:] == ("b", b"x")
+        serves.send(ValuesTaken(1))
+        await wait_all_tasks_blocked()
+        assert serves.peer._values.unacknowledged_bytes == 0
+
+
+async def test_no_small_value_overtakes_a_big_one_that_waits() -> None:
+    """Else an older value of a registration could come last, and a big one never."""
+    async with serving() as serves:
+        deliver_bytes(serves, "a", MAX_UNACKNOWLEDGED_BYTES - 100)
+        deliver_bytes(serves, "b", 1000)
+        deliver_bytes(serves, "b", 1)
+        deliver_bytes(serves, "c", 1)
+        await serves.next_value()
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        serves.send(ValuesTaken(1))
+        assert (await serves.next_value())[1:] == ("b", b"x")
+        assert (await serves.next_value())[1:] == ("c", b"x")
+
+
+# ------------------------------------------------- followers that do not read
+
+
+FILL = 10
+"""Results of `Large` that are as much as may wait to be written."""
+
+
+class Large(dict[str, Any]):
+    """What each call gets is large; knows how many did."""
+
+    calls = 0
+
+    def get(self, *_: Any) -> bytes:
+        self.calls += 1
+        return b"x" * (HIGH_WATER // FILL)
+
+
+async def test_calls_of_a_follower_that_does_not_read_their_results_wait() -> None:
+    async with serving() as serves:
+        large = serves.upstream.data = Large()
+        serves.transport.outgoing.capacity = 0
+        for _ in range(200):
+            serves.send_call("get_data", "/large")
+        await wait_all_tasks_blocked()
+        assert large.calls == FILL  # what makes the link congested, and not one more
+        assert serves.calls.running == 200 - FILL
+        serves.transport.outgoing.grow(math.inf)
+        for _ in range(200):
+            _, message = await serves.follower.receive_message()
+            assert message == InvokeResult(success=True)
+        assert large.calls == 200
+        assert serves.calls.running == 0
+
+
+async def test_calls_that_have_waited_for_their_reader_do_not_all_go_on_at_once() -> None:
+    async with serving() as serves:
+        large = serves.upstream.data = Large()
+        serves.transport.outgoing.capacity = 0
+        for _ in range(FILL):
+            serves.send_call("get_data", "/large")
+        for number in range(100):
+            serves.send_call("wait_at_gate", str(number))
+        await wait_all_tasks_blocked()
+        assert (large.calls, serves.upstream.executed) == (FILL, [])
+        serves.transport.outgoing.grow(math.inf)
+        await serves.upstream.entered.wait()
+        await wait_all_tasks_blocked()
+        assert len(serves.upstream.executed) == 16
+        serves.upstream.gate.set()
+        while serves.calls.running:
+            await wait_all_tasks_blocked()
+        assert sorted(map(int, serves.upstream.executed)) == list(range(100))
+
+
+async def test_a_call_that_waits_for_its_reader_is_not_run_when_its_caller_gives_up() -> None:
+    async with serving() as serves:
+        serves.upstream.data = Large()
+        serves.transport.outgoing.capacity = 0
+        for _ in range(FILL):
+            serves.send_call("get_data", "/large")
+        serves.send_call("set_data", "/late", 1, deadline=Deadline.after(scaled(0.2)))
+        serves.send(Cancel(serves.send_call("set_data", "/cancelled", 1)))
+        await wait_all_tasks_blocked()
+        assert serves.calls.running == 1
+        await until(lambda: not serves.calls.running)
+        serves.transport.outgoing.grow(math.inf)
+        for _ in range(FILL):
+            await serves.follower.receive()
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        assert serves.upstream.executed == []
+
+
+async def test_calls_that_wait_for_a_reader_who_dies_are_not_run() -> None:
+    async with serving() as serves:
+        serves.upstream.data = Large()
+        serves.transport.outgoing.capacity = 0
+        for _ in range(FILL):
+            serves.send_call("get_data", "/large")
+        serves.send_call("set_data", "/k", 1)
+        await wait_all_tasks_blocked()
+        serves.peer.link.close("it died")
+        await serves.ended.wait()
+        await wait_all_tasks_blocked()
+        assert serves.calls.running == 0
+        assert serves.upstream.executed == []
+
+
+async def test_a_follower_that_does_not_read_gets_the_latest_snapshot_when_it_does() -> None:
+    async with serving(may_lead=True) as serves:
+        serves.upstream.data = Large()
+        serves.transport.outgoing.capacity = 0
+        for _ in range(FILL):
+            serves.send_call("get_data", "/large")
+        await wait_all_tasks_blocked()
+        for number in range(100):
+            serves.peer.hand_over(Snapshot(b"%d" % number))
+        serves.transport.outgoing.grow(math.inf)
+        for _ in range(FILL):
+            await serves.follower.receive()
+        frame, message = await serves.follower.receive_message()
+        assert (message, frame.application) == (SnapshotMessage(), b"99")
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        serves.peer.hand_over(None)
+        assert (await serves.follower.receive()).application == b""
 
 
 async def test_a_follower_that_is_gone_costs_nothing() -> None:
     async with serving(ONE_BY_ONE) as serves:
         await fill_window(serves)
-        serves.peer.deliver("a", CODEC.encode("waits"))
+        serves.peer._values.deliver("a", CODEC.encode("waits"))
         await serves.follower.transport.aclose()
         await serves.ended.wait()
-        assert serves.peer._unacknowledged == 0
-        serves.peer.deliver("a", CODEC.encode("nobody is there"))
-        assert serves.peer._unacknowledged == 0
+        assert serves.peer._values.unacknowledged == 0
+        serves.peer._values.deliver("a", CODEC.encode("nobody is there"))
+        assert serves.peer._values.unacknowledged == 0
         assert serves.peer.link.backlog == 0
 
 

@@ -156,8 +156,16 @@ class Worker:
     async def publish(self, value: int, channel: str = CHANNEL) -> None:
         await self.ask("publish", channel=channel, reg={"key": "value", "value": value})
 
-    async def subscribe(self, channel: str = CHANNEL) -> None:
-        await self.ask("subscribe", channel=channel, reg={"key": "value"})
+    async def subscribe(self, channel: str = CHANNEL, *, keep: int | None = None) -> None:
+        """Subscribe, and keep the values for `values_until`, or so many of the latest."""
+        await self.ask("subscribe", channel=channel, reg={"key": "value"}, keep=keep)
+
+    async def latencies(self, method: str, calls: int, channel: str = CHANNEL) -> list[float]:
+        """Call so often, one call after the other; returns the seconds that each took."""
+        taken: list[float] = await self.ask(
+            "latencies", channel=channel, method=method, calls=calls
+        )
+        return taken
 
     async def values_until(self, value: Any, channel: str = CHANNEL) -> list[Any]:
         """Wait until the last value that the subscriber got is *value*; returns all of them."""

@@ -20,8 +20,10 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final, NoReturn
@@ -35,6 +37,7 @@ from cluster_client import Client, cluster
 from cluster_client.contrib.zookeeper import ZooKeeperClient
 from database_client import DatabaseClient
 from interop.registry import Registry
+from support.flood import Flood
 from support.ledger import Ledger
 from support.load import Load
 from support.times import LIMIT
@@ -44,6 +47,7 @@ LONGEST_LINE: Final = 1 << 26
 _REAL_CLIENTS: Final[dict[str, type[Any]]] = {
     "ledger": Ledger,
     "database": DatabaseClient,
+    "flood": Flood,
     "registry": Registry,
     "works": Works,
     "zookeeper": ZooKeeperClient,
@@ -64,7 +68,7 @@ class Commands:
         self._backend = backend
         self._clients: dict[str, Client[Any]] = {}
         self._loads: dict[str, Load] = {}
-        self._values: dict[str, list[Any]] = {}
+        self._values: dict[str, deque[Any]] = {}
         self._value_came = anyio.Event()
 
     # -------------------------------------------------------------- clients
@@ -109,8 +113,19 @@ class Commands:
     async def publish(self, channel: str, reg: dict[str, Any]) -> None:
         await self._clients[channel].publish(reg)
 
-    async def subscribe(self, channel: str, reg: dict[str, Any]) -> None:
-        values = self._values[channel] = []
+    async def latencies(self, channel: str, method: str, calls: int) -> list[float]:
+        """Call so often, one call after the other; returns the seconds that each took."""
+        call = getattr(self._clients[channel], method)
+        taken: list[float] = []
+        for _ in range(calls):
+            begin = time.perf_counter()
+            await call()
+            taken.append(time.perf_counter() - begin)
+        return taken
+
+    async def subscribe(self, channel: str, reg: dict[str, Any], keep: int | None = None) -> None:
+        """Subscribe, and keep the values, or so many of the latest."""
+        values = self._values[channel] = deque(maxlen=keep)
 
         def listener(value: Any) -> None:
             values.append(value)
@@ -124,7 +139,7 @@ class Commands:
         values = self._values[channel]
         while not values or values[-1] != value:
             await self._value_came.wait()
-        return values
+        return list(values)
 
     # ----------------------------------------------------------------- load
 
