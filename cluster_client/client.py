@@ -22,7 +22,9 @@ from typing import (
     Concatenate,
     Final,
     Generic,
+    NoReturn,
     ParamSpec,
+    SupportsIndex,
     TypeVar,
     overload,
 )
@@ -177,6 +179,9 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 listener(old, new)
             except Exception:  # a listener's bug must not end the client
                 self._log.exception("state_listener_failed")
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be sent to another process, or copied; create one there")
 
     def __repr__(self) -> str:
         options = self._spec.options

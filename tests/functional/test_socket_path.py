@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster_client import ElectionError, LeaderUnavailableError
+from functional.children import bear
 from functional.failover import kill_leaders
 from support.inspection import is_alive
 from support.processes import Host, each
@@ -51,15 +52,18 @@ async def test_the_socket_of_a_killed_leader_is_in_nobodys_way(host: Host, path:
     assert await worker.is_leader()
 
 
-async def test_a_child_of_a_killed_leader_does_not_keep_it(host: Host, path: Path) -> None:
+async def test_a_child_of_a_killed_leader_does_not_keep_it(
+    host: Host, path: Path, anyio_backend_name: str
+) -> None:
     await host.start(2)
     leader = await host.leader()
-    child = (await leader.ask("fork", channel="ledger", port=host.port))["pid"]
-    leader.children.append(child)
+    child = await bear(host, leader, "fork", anyio_backend_name)
+    assert child.error == ""
+    assert child.sockets == 0
     await leader.kill()
     (survivor,) = host.workers
     assert await survivor.call("pid") == survivor.pid
-    assert is_alive(child)
+    assert is_alive(child.pid)
 
 
 async def test_a_frozen_leader_keeps_it(host: Host, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -55,6 +55,11 @@ class Ledger:
     async def pid(self) -> int:
         """Return the process that serves; it is not written down."""
         return os.getpid()
+
+    async def numbers(self, count: int) -> AsyncIterator[int]:
+        """Yield numbers from 0."""
+        for number in range(count):
+            yield number
 
     async def publish(self, reg: dict[str, Any]) -> None:
         """Store a value, and tell those that listen to it."""

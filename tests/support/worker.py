@@ -9,42 +9,37 @@ when the test has gone.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import logging
 import os
 import signal
 import socket
-import stat
-import subprocess
 import sys
-import threading
 import time
 import traceback
-import warnings
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import anyio
 import anyio.abc
 import structlog
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from cluster_client import Client, cluster
+from cluster_client import Client, ClientState, cluster
 from cluster_client.contrib.zookeeper import ZooKeeperClient
 from database_client import DatabaseClient
 from interop.registry import Registry
 from support.flood import Flood
 from support.ledger import Ledger
 from support.load import Load
-from support.times import LIMIT
+from support.offspring import Breeder, Nursery, Task, fork, live, read_report
 from support.works import Works
 
 LONGEST_LINE: Final = 1 << 26
 _REAL_CLIENTS: Final[dict[str, type[Any]]] = {
+    "breeder": Breeder,
     "ledger": Ledger,
     "database": DatabaseClient,
     "flood": Flood,
@@ -70,6 +65,7 @@ class Commands:
         self._loads: dict[str, Load] = {}
         self._values: dict[str, deque[Any]] = {}
         self._value_came = anyio.Event()
+        self._nursery = Nursery()
 
     # -------------------------------------------------------------- clients
 
@@ -162,29 +158,25 @@ class Commands:
 
     # ------------------------------------------------------- other processes
 
-    async def fork(self, channel: str, port: int) -> dict[str, Any]:
-        """Fork a child that tries to use what it has inherited, tells, and lives on.
+    async def bear(
+        self, way: str, channel: str, task: dict[str, Any], *, in_thread: bool
+    ) -> dict[str, Any]:
+        """Make a child in one of the ways of `support.offspring`; returns what it found."""
+        client = self._clients[channel]
+        return await self._nursery.bear(way, Task(**task), client, in_thread=in_thread)
 
-        Returns:
-            Its pid, what each use of the client raised, and how many sockets it has that are
-            bound or connected to *port*.
-        """
-        reading, writing = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: that's the test
-            pid = os.fork()
-        if pid == 0:
-            _live_as_child(self._clients[channel], self._backend, port, writing)
-        os.close(writing)
-        await anyio.wait_readable(reading)
-        with os.fdopen(reading) as pipe:
-            return {"pid": pid, **json.loads(pipe.readline())}
+    def fork_in_state(self, channel: str, state: str, task: dict[str, Any]) -> None:
+        """Fork a child as soon as the client comes into a state."""
 
-    def start_subprocess(self) -> int:
-        """Start another program that inherits whatever is inheritable, and lives on."""
-        program = f"import signal; signal.alarm({int(LIMIT)}); signal.pause()"
-        self._subprocess = subprocess.Popen([sys.executable, "-c", program], close_fds=False)
-        return self._subprocess.pid
+        def listener(_: ClientState, new: ClientState) -> None:
+            if new.value == state:
+                remove()
+                fork(lambda: live(Task(**task), None))
+
+        remove = self._clients[channel].on_state_change(listener)
+
+    async def read_report(self, path: str) -> dict[str, Any]:
+        return await read_report(path)
 
     def become_nobody(self) -> None:
         """Give up the privileges of root, if this process has any."""
@@ -192,64 +184,6 @@ class Commands:
             os.setgroups([])
             os.setgid(_NOBODY)
             os.setuid(_NOBODY)
-
-
-def _live_as_child(client: Client[Any], backend: str, port: int, writing: int) -> NoReturn:
-    """The child's life: it never returns to the event loop that it was copied with."""
-    signal.alarm(int(LIMIT))  # should the test be gone
-    try:
-        sockets = sum(1 for ports in _ports_of_sockets() if port in ports)
-        outcomes: dict[str, str] = {}
-        # A thread, as here the copied event loop still counts as the running one.
-        thread = threading.Thread(
-            target=anyio.run, args=(_use_inherited, client, outcomes), kwargs={"backend": backend}
-        )
-        thread.start()
-        thread.join()
-        told = json.dumps({"outcomes": outcomes, "sockets": sockets})
-        os.write(writing, told.encode() + b"\n")
-        signal.pause()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(1)
-
-
-def _ports_of_sockets() -> Iterator[set[int]]:
-    """Yield both ports of each TCP socket that this process has."""
-    for descriptor in map(int, os.listdir("/dev/fd")):
-        with contextlib.suppress(OSError):  # closed meanwhile: the one that reads the directory
-            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                continue
-            with socket.socket(fileno=os.dup(descriptor)) as sock:
-                if sock.family == socket.AF_INET:
-                    yield _ports(sock)
-
-
-def _ports(sock: socket.socket) -> set[int]:
-    ports: set[int] = set()
-    for address in (sock.getsockname, sock.getpeername):
-        with contextlib.suppress(OSError):  # not connected
-            ports.add(address()[1])
-    return ports
-
-
-async def _use_inherited(client: Client[Any], outcomes: dict[str, str]) -> None:
-    async def note(name: str, *args: Any) -> None:
-        try:
-            with anyio.fail_after(LIMIT / 10):
-                await getattr(client, name)(*args)
-            outcomes[name] = "nothing"
-        except Exception as exc:
-            outcomes[name] = type(exc).__name__
-
-    reg = {"key": "value"}
-    await note("pid")
-    await note("call", "pid")
-    await note("subscribe", reg, print)
-    await note("unsubscribe", reg)
-    await note("publish", {**reg, "value": 1})
-    await note("aclose")
 
 
 class Conversation:

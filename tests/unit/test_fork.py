@@ -11,11 +11,12 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 
 import anyio
 import pytest
 
-from cluster_client import _backend, _fork
+from cluster_client import _backend, _fork, cluster
 from support.times import LIMIT
 
 
@@ -175,3 +176,11 @@ def test_that_of_uvloop_too() -> None:
         assert target_of(_backend.poller()) == "anon_inode:[eventpoll]"
 
     anyio.run(main, backend_options={"use_uvloop": True})
+
+
+def test_a_client_cannot_be_sent_to_another_process() -> None:
+    class Nothing:
+        async def get(self) -> None: ...
+
+    with pytest.raises(TypeError, match="create one there"):
+        ForkingPickler.dumps(cluster(Nothing).create())
