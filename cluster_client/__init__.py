@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from cluster_client._delegate_options import Delegate, delegate
 from cluster_client._delegated import delegated
+from cluster_client._event_queue import Gap
 from cluster_client._exceptions import register_exception
 from cluster_client._states import ClientState
-from cluster_client._subscriptions import Gap
 from cluster_client._user_types import register_type
 from cluster_client.api import APIClientBase
 from cluster_client.builder import ClusterBuilder, ClusterFactory, cluster

@@ -14,16 +14,19 @@ from cluster_client._clock import Deadline
 from cluster_client._delegate_options import PUBLISH, UNPUBLISH
 from cluster_client._dialects import CallRequest, NodeDialect, PeerDialect
 from cluster_client._election import Joined
+from cluster_client._event_queue import Gap
 from cluster_client._exchange import Exchange, expect
 from cluster_client._link import Link
 from cluster_client._registrations import Registration, check_for_node
 from cluster_client._session import ClientSpec, SessionEvents
+from cluster_client._shared_subscriptions import SharedSubscriptions
 from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
 from cluster_client._streams import FIRST_CREDIT, ItemSource, StreamReader
 from cluster_client._subscriptions import EncodedValue
 from cluster_client.errors import LinkClosedError, RefusedError, ResponseTimeoutError
 from cluster_protocol import (
+    EVENTS,
     STREAM,
     SUBSCRIBE_ACK,
     VALUES_TAKEN,
@@ -42,6 +45,7 @@ from cluster_protocol import (
     SubscribeResult,
     SubscribeResultAck,
     Unsubscribe,
+    ValuesMissed,
     ValuesTaken,
 )
 from cluster_protocol import Snapshot as SnapshotMessage
@@ -82,6 +86,8 @@ class Follower:
         self._streams: dict[int, StreamReader] = {}
         self._taken = 0
         self._counts_values = self._link.has(VALUES_TAKEN)
+        self.tells_events = self._counts_values and self._link.has(EVENTS)
+        self._shared = SharedSubscriptions()
         self._link.after_reading = self._tell_values_taken
         self.round_trip: float | None = None
         """Seconds that the last heartbeat took."""
@@ -146,11 +152,14 @@ class Follower:
                     item = EncodedValue(self._codec, frame.application)
                     reader.put(item, len(frame.application))
             case SubscribeResult(key):
-                self._events.value(key, EncodedValue(self._codec, frame.application))
+                self._on_value(key, EncodedValue(self._codec, frame.application))
                 if self._counts_values:
                     self._taken += 1
                 else:
                     self._link.respond(frame.request_id, _VALUE_ACK)
+            case ValuesMissed(key, count, reason):
+                self._events.missed(key, Gap(reason or "the leader does not say why", count))
+                self._taken += self._counts_values
             case RealClientState(ready, reason):
                 self._events.real_client(ready, reason)
             case SnapshotMessage():
@@ -161,6 +170,13 @@ class Follower:
                 self._link.respond(frame.request_id, _GOODBYE_ACK)
             case _:
                 self._log.info("request_ignored", request=frame.connection[:80])
+
+    def _on_value(self, key: str, value: EncodedValue) -> None:
+        if self.tells_events:
+            self._events.value(key, value)
+            return
+        for receiver in self._shared.receivers(key, value):
+            self._events.value(receiver, value)
 
     def _tell_values_taken(self) -> None:
         if self._taken:
@@ -259,7 +275,18 @@ class Follower:
 
     async def subscribe(self, registration: Registration) -> None:
         """See `Session.subscribe`."""
-        message = Subscribe(registration.key, registration.reg).encode()
+        if self.tells_events:
+            await self._subscribe(registration)
+        elif self._shared.add(registration):
+            await self._subscribe(registration.for_state)
+        elif not registration.events:
+            last = self._shared.last(registration)
+            if last is not None:
+                self._events.value(registration.key, last)
+
+    async def _subscribe(self, registration: Registration) -> None:
+        reg, key, _, events = registration
+        message = Subscribe(key, reg, events).encode()
         limit = self._spec.options.response_timeout
         if not self._link.has(SUBSCRIBE_ACK):
             check_for_node(registration)
@@ -276,11 +303,13 @@ class Follower:
 
     def unsubscribe(self, registration: Registration) -> None:
         """See `Session.unsubscribe`."""
+        if not self.tells_events:
+            if not self._shared.remove(registration):
+                return
+            registration = registration.for_state
         if self._link.state is LinkState.OPEN:
-            self._link.post(
-                Unsubscribe(registration.key, registration.reg).encode(),
-                timeout=self._node_timeout,
-            )
+            reg, key, _, events = registration
+            self._link.post(Unsubscribe(key, reg, events).encode(), timeout=self._node_timeout)
 
     @property
     def _node_timeout(self) -> float:

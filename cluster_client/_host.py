@@ -318,7 +318,7 @@ class Host:
         if instance.reason is None or self._closing:
             return
         self._log.warning("real_client_lost", reason=instance.reason)
-        self.hub.suspend()
+        self.hub.suspend(instance.reason)
         self._keep_snapshot(None)
         for watcher in list(self.watchers):
             watcher.real_client(False, instance.reason)

@@ -8,7 +8,6 @@ per codec.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -20,6 +19,7 @@ from cluster_client._backoff import Backoff
 from cluster_client._delegate_options import SUBSCRIBE, UNSUBSCRIBE
 from cluster_client._delegates import DelegateTable
 from cluster_client._encoding import encode
+from cluster_client._event_queue import EventQueue, Gap, lost_gap
 from cluster_client._logs import describe
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import Registration, check_registration
@@ -33,17 +33,30 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 
 MAX_INBOX: Final = 10_000
-"""Values of foreign threads that wait for the event loop; beyond that the oldest are dropped."""
+"""Values of a registration that came from foreign threads and wait for the event loop; beyond that
+the oldest are dropped."""
+
+MAX_INBOX_BYTES: Final = 64 << 20
+"""What they may weigh."""
 
 
 class Subscriber(Protocol):
-    """A follower's link, or the leader's own client."""
+    """A follower's link, or the leader's own client; each is one for states and one for events."""
 
     @property
     def codec(self) -> Codec: ...
 
+    @property
+    def events(self) -> bool:
+        """Whether each value counts: then no old one is wanted, and gaps are told."""
+        ...
+
     def deliver(self, key: str, data: bytes) -> None:
         """Take a value; never blocks and never fails."""
+        ...
+
+    def miss(self, key: str, gap: Gap) -> None:
+        """Take note that values are missing here; never blocks and never fails."""
         ...
 
 
@@ -100,7 +113,8 @@ class SubscriptionHub:
         self._broadcast = broadcast
         self._log = log
         self._upstreams: dict[str, Upstream] = {}
-        self._inbox: deque[tuple[Upstream, bytes]] = deque()
+        self._inbox: dict[Upstream, EventQueue[bytes]] = {}
+        self._inbox_lock = threading.Lock()
         self._wake = _backend.event_loop_waker()
         self._loop_thread = threading.get_ident()
         self._closed = False
@@ -109,14 +123,14 @@ class SubscriptionHub:
     def add(self, registration: Registration, key: str, subscriber: Subscriber) -> Upstream:
         """Send the values of a registration to *subscriber* from now on, under *key*.
 
-        The last value, if there is one, is sent at once. Pass what is returned
-        to `settle` to learn whether the real client accepted.
+        The last value, if there is one, is sent at once, except where each counts. Pass what is
+        returned to `settle` to learn whether the real client accepted.
         """
         upstream = self._upstreams.get(registration.identity)
         if upstream is None:
             upstream = self._upstreams[registration.identity] = Upstream(registration)
         upstream.subscribers[subscriber] = key
-        if upstream.last and self._broadcast:
+        if upstream.last and self._broadcast and not subscriber.events:
             self._send_last(upstream, subscriber, key)
         self._reconcile_soon(upstream)
         return upstream
@@ -151,10 +165,12 @@ class SubscriptionHub:
                 upstream.error = LinkClosedError("leadership ends", sent=False)
                 upstream.settled.set()
 
-    def suspend(self) -> None:
+    def suspend(self, reason: str) -> None:
         """Ask nothing of the real client any more, as it is lost; `resume` goes on with another."""
         self._suspended = True
+        self._empty_inbox()  # what came before the loss
         for upstream in self._upstreams.values():
+            self._miss(upstream, lost_gap(reason))
             upstream.active = False
             upstream.listener = None
             upstream.attempt.cancel()  # the lost one may never answer
@@ -254,30 +270,55 @@ class SubscriptionHub:
         """Make the function that the real client calls with each value, from any thread."""
 
         def listener(value: Any) -> None:
+            entry: bytes | Gap
             try:
                 # At once, in the caller's thread: the object may change right after.
-                data = encode(self._codec, value, "value")
+                entry = encode(self._codec, value, "value")
             except EncodeError as exc:
                 self._log.error(
                     "value_not_encodable", key=upstream.registration.key, error=str(exc)
                 )
-                return
+                entry = Gap("a value could not be encoded", 1)
             if upstream.listener is not listener:
                 return  # ended upstream in the meantime
             if threading.get_ident() == self._loop_thread and not self._inbox:
-                self._deliver(upstream, data)
-                return
-            if len(self._inbox) >= MAX_INBOX:
-                self._inbox.popleft()
-                self._log.warning("value_dropped", key=upstream.registration.key)
-            self._inbox.append((upstream, data))
-            self._wake(self._empty_inbox)
+                self._take(upstream, entry)
+            else:
+                self._put_into_inbox(upstream, entry)
 
         return listener
 
+    def _put_into_inbox(self, upstream: Upstream, entry: bytes | Gap) -> None:
+        with self._inbox_lock:
+            inbox = self._inbox.get(upstream)
+            if inbox is None:
+                inbox = self._inbox[upstream] = EventQueue(
+                    "the leader's event loop did not keep up",
+                    most=MAX_INBOX,
+                    most_bytes=MAX_INBOX_BYTES,
+                )
+            if isinstance(entry, Gap):
+                inbox.mark(entry)
+            else:
+                inbox.put(entry, len(entry))
+        self._wake(self._empty_inbox)
+
     def _empty_inbox(self) -> None:
-        while self._inbox:
-            self._deliver(*self._inbox.popleft())
+        with self._inbox_lock:
+            inboxes, self._inbox = self._inbox, {}
+        for upstream, inbox in inboxes.items():
+            if inbox.dropped:
+                self._log.warning(
+                    "values_dropped", key=upstream.registration.key, dropped=inbox.dropped
+                )
+            while (entry := inbox.take()) is not None:
+                self._take(upstream, entry)
+
+    def _take(self, upstream: Upstream, entry: bytes | Gap) -> None:
+        if isinstance(entry, Gap):
+            self._miss(upstream, entry)
+        else:
+            self._deliver(upstream, entry)
 
     def _deliver(self, upstream: Upstream, data: bytes) -> None:
         if self._closed or upstream.listener is None:
@@ -285,6 +326,13 @@ class SubscriptionHub:
         upstream.last = {self._codec.name: data}
         for subscriber, key in self._receivers(upstream):
             self._send_last(upstream, subscriber, key)
+
+    def _miss(self, upstream: Upstream, gap: Gap) -> None:
+        """Tell those who want each value that some are missing."""
+        if not self._closed:
+            for subscriber, key in list(upstream.subscribers.items()):
+                if subscriber.events:
+                    subscriber.miss(key, gap)
 
     def _receivers(self, upstream: Upstream) -> list[tuple[Subscriber, str]]:
         everybody = list(upstream.subscribers.items())
@@ -304,6 +352,8 @@ class SubscriptionHub:
             # In a poorer codec than ours, or a registered type that cannot be made again.
             except (EncodeError, ProtocolError) as exc:
                 self._log.error("value_not_encodable", key=key, error=str(exc))
+                if subscriber.events:
+                    subscriber.miss(key, Gap("a value could not be encoded for this process", 1))
                 return
             upstream.last[codec.name] = data
         subscriber.deliver(key, data)

@@ -12,6 +12,7 @@ from cluster_client import _exceptions
 from cluster_client._calls import Admission, CallExecutor, Outcome
 from cluster_client._clock import Deadline
 from cluster_client._dialects import Arguments, CallRequest, PeerDialect, unpack_arguments
+from cluster_client._event_queue import Gap
 from cluster_client._host import Host
 from cluster_client._registrations import Registration
 from cluster_client._session import ClientSpec, SessionEvents
@@ -41,11 +42,17 @@ class LocalSession:
         self._events = events
         self._log = log
         self._calls = CallExecutor(host, spec.table, log)
+        self._of_states = LocalSubscriber(self.codec, events, events=False)
+        self._of_events = LocalSubscriber(self.codec, events, events=True)
         self._tasks: anyio.abc.TaskGroup  # while it can be used
         self._ending = False
 
     @property
     def is_leader(self) -> bool:
+        return True
+
+    @property
+    def tells_events(self) -> bool:
         return True
 
     def _arguments(self, request: CallRequest) -> Arguments:
@@ -142,7 +149,7 @@ class LocalSession:
         """See `Session.subscribe`."""
         if self._ending:
             raise LinkClosedError("leadership ends", sent=False)
-        upstream = self._host.hub.add(registration, registration.key, self)
+        upstream = self._host.hub.add(registration, registration.key, self._receiver(registration))
         limit = self._spec.options.response_timeout
         with anyio.move_on_after(limit) as scope:
             await self._host.hub.settle(upstream)
@@ -151,11 +158,31 @@ class LocalSession:
 
     def unsubscribe(self, registration: Registration) -> None:
         """See `Session.unsubscribe`."""
-        self._host.hub.remove(registration, self)
+        self._host.hub.remove(registration, self._receiver(registration))
+
+    def _receiver(self, registration: Registration) -> LocalSubscriber:
+        return self._of_events if registration.events else self._of_states
+
+
+class LocalSubscriber:
+    """Gives the client of this process its values; see `Subscriber`.
+
+    Args:
+        codec: In which they come.
+        session_events: Where the client wants to be told.
+        events: Whether each value counts.
+    """
+
+    def __init__(self, codec: Codec, session_events: SessionEvents, *, events: bool) -> None:
+        self.codec = codec
+        self.events = events
+        self._session_events = session_events
 
     def deliver(self, key: str, data: bytes) -> None:
-        """Take a value for the client of this process; see `Subscriber`."""
-        self._events.value(key, EncodedValue(self.codec, data))
+        self._session_events.value(key, EncodedValue(self.codec, data))
+
+    def miss(self, key: str, gap: Gap) -> None:
+        self._session_events.missed(key, gap)
 
 
 class _LocalStream:

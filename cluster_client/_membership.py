@@ -14,6 +14,7 @@ from cluster_client._campaign import Campaign
 from cluster_client._changes import Changes
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined
+from cluster_client._event_queue import Gap
 from cluster_client._follower import Follower
 from cluster_client._leader import Leader
 from cluster_client._logs import describe
@@ -45,6 +46,7 @@ class Membership:
         log: Logger, already bound to the client.
         on_session: Called with each new session.
         on_value: Called with each value, and the key of its registration.
+        on_missed: Called where values are missing, with the key of their registration.
         on_closed: Called when it is over.
         on_real_client: Called when the leader's real client was lost, or made anew.
         on_state: Called with the old and the new state after each change.
@@ -60,6 +62,7 @@ class Membership:
         *,
         on_session: Callable[[Session], None],
         on_value: Callable[[str, EncodedValue], None],
+        on_missed: Callable[[str, Gap], None],
         on_closed: Callable[[], None],
         on_real_client: Callable[[bool, str], None],
         on_state: Callable[[ClientState, ClientState], None],
@@ -73,6 +76,7 @@ class Membership:
             ready=self._on_ready,
             ending=self._on_ending,
             value=on_value,
+            missed=on_missed,
             real_client=on_real_client,
             snapshot=self._on_snapshot,
         )

@@ -12,7 +12,7 @@ from cluster_client import _clock
 from cluster_client._calls import Admission, CallExecutor, Outcome
 from cluster_client._clock import Deadline
 from cluster_client._dialects import Dialect, read_call
-from cluster_client._hub import SubscriptionHub, Upstream
+from cluster_client._hub import Subscriber, SubscriptionHub, Upstream
 from cluster_client._link import Link
 from cluster_client._outgoing import OutgoingValues
 from cluster_client._registrations import Registration, check_registration
@@ -132,7 +132,9 @@ class Peer:
         finally:
             self._gone.set()
             self._values.close()
-            self._hub.remove_everywhere(self._values)
+            for subscriber in (self._values.states, self._values.events):
+                if subscriber is not None:
+                    self._hub.remove_everywhere(subscriber)
             for admission in self._running.values():
                 admission.cancel()  # nobody waits for these calls any more
 
@@ -200,10 +202,11 @@ class Peer:
                 window = self._windows.get(call_id)
                 if window is not None:
                     window.grant(credit)
-            case Subscribe(key, reg):
-                self._subscribe(frame.request_id, key, reg)
-            case Unsubscribe(_, reg):
-                self._hub.remove(self._registration(reg), self._values)
+            case Subscribe(key, reg, events):
+                self._subscribe(frame.request_id, key, reg, events)
+            case Unsubscribe(key, reg, events):
+                self._hub.remove(self._registration(reg), self._subscriber(events))
+                self._values.forget(key, events)
             case Heartbeat():
                 self._answer(frame, _HEARTBEAT_ACK)
             case RegisterChannel() if self._dialect.is_node:
@@ -311,14 +314,19 @@ class Peer:
             head = _FAILURE
         self._answer(frame, head, outcome.data)
 
-    def _subscribe(self, request_id: int, key: str, reg: Json) -> None:
+    def _subscribe(self, request_id: int, key: str, reg: Json, events: bool) -> None:
         try:
             SubscribeResult(key).encode()
         except LocalProtocolError as exc:
             raise RemoteProtocolError(f"a key that cannot be sent back: {exc}") from exc
-        upstream = self._hub.add(self._registration(reg), key, self._values)
+        upstream = self._hub.add(self._registration(reg), key, self._subscriber(events))
         if self.link.has(SUBSCRIBE_ACK):
             self._tasks.start_soon(self._confirm, request_id, upstream)
+
+    def _subscriber(self, events: bool) -> Subscriber:
+        """Return who takes the values, of events only if both sides know them (SPEC 6.10)."""
+        values = self._values
+        return values.events if events and values.events is not None else values.states
 
     def _registration(self, reg: Json) -> Registration:
         try:

@@ -10,6 +10,7 @@ from cluster_protocol import Json, UnencodableValueError
 from cluster_protocol.codecs import JsonCodec, inexact_integer, json_text
 
 _KEY_PREFIX: Final = "$$inner$$__"
+_EVENTS_PREFIX: Final = "$$events$$__"
 _JSON: Final = JsonCodec()
 
 MAX_REGISTRATION: Final = 256 << 10
@@ -28,11 +29,28 @@ class Registration(NamedTuple):
         key: Under which it travels: in JavaScript's spelling, as a Node leader answers under the
             key that it makes itself.
         identity: Equal for registrations that mean the same, whatever the order of their keys.
+        events: Whether each value counts, and not just the latest. Such a subscription has a key
+            of its own (SPEC 6.10).
     """
 
     reg: Json
     key: str
     identity: str
+    events: bool = False
+
+    @property
+    def for_events(self) -> Registration:
+        """The same, for a subscription to its events."""
+        return self._replace(key=_EVENTS_PREFIX + self._text, events=True)
+
+    @property
+    def for_state(self) -> Registration:
+        """The same, for a subscription to its state."""
+        return self._replace(key=_KEY_PREFIX + self._text, events=False)
+
+    @property
+    def _text(self) -> str:
+        return self.key.removeprefix(_EVENTS_PREFIX if self.events else _KEY_PREFIX)
 
 
 def check_registration(reg: Reg, format_key: Callable[[Json], str] | None = None) -> Registration:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import CallRequest
+from cluster_client._event_queue import Gap
 from cluster_client._registrations import Registration
 from cluster_client._snapshots import Snapshot
 from cluster_client._streams import ItemSource
@@ -48,6 +49,7 @@ class SessionEvents:
         ready: Calls can be made.
         ending: No more calls can be made, but those in flight may still end well.
         value: A value of a registration came, under its key.
+        missed: Values of a registration are missing here; under its key. For events only.
         real_client: The real client was lost, and why; or another one is ready.
         snapshot: What the next leader is to start from has changed.
     """
@@ -55,6 +57,7 @@ class SessionEvents:
     ready: Callable[[], None]
     ending: Callable[[], None]
     value: Callable[[str, EncodedValue], None]
+    missed: Callable[[str, Gap], None]
     real_client: Callable[[bool, str], None]
     snapshot: Callable[[Snapshot | None], None]
 
@@ -80,6 +83,11 @@ class Session(Protocol):
     @property
     def epoch(self) -> str:
         """Names the leadership."""
+        ...
+
+    @property
+    def tells_events(self) -> bool:
+        """Whether subscriptions to events are told of their gaps, by `SessionEvents.missed`."""
         ...
 
     async def call(self, request: CallRequest, unsent_until: Deadline) -> Any:

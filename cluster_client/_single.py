@@ -129,7 +129,8 @@ class Single(LocalSession):
             self._ending = True
             if watcher in shared.host.watchers:
                 shared.host.watchers.remove(watcher)
-                shared.host.hub.remove_everywhere(self)
+                for subscriber in (self._of_states, self._of_events):
+                    shared.host.hub.remove_everywhere(subscriber)
             shared.release()
             if not shared.users:
                 with anyio.CancelScope(shield=True):  # its close has its own limit

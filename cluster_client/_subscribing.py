@@ -13,11 +13,12 @@ from cluster_client import _backend
 from cluster_client._backoff import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._delegate_options import SUBSCRIBE
+from cluster_client._event_queue import Gap
 from cluster_client._logs import describe
 from cluster_client._membership import Membership
 from cluster_client._registrations import Reg, Registration, check_registration
 from cluster_client._session import ClientSpec, Session
-from cluster_client._subscriptions import EncodedValue, Feed, Gap, Subscription, SubscriptionTable
+from cluster_client._subscriptions import EncodedValue, Feed, Subscription, SubscriptionTable
 from cluster_client.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -72,7 +73,10 @@ class Subscribing:
             Nothing is subscribed then.
         """
         self._spec.table.part(SUBSCRIBE)
-        subscription, is_first = self._table.add(self._registration(reg), feed)
+        registration = self._registration(reg)
+        subscription, is_first = self._table.add(
+            registration.for_events if feed.events else registration, feed
+        )
         if is_first:
             self._establish_soon(subscription)
         try:
@@ -84,12 +88,13 @@ class Subscribing:
             self.remove(subscription, feed)
             raise
         if feed.listener is not None:
-            self._tasks.start_soon(self._consume, feed, feed.listener)
+            key = subscription.registration.key
+            self._tasks.start_soon(self._consume, key, feed, feed.listener)
         return subscription
 
     async def _wait_for_value(self, subscription: Subscription, feed: Feed) -> None:
         limit = self._spec.options.subscribe_timeout
-        if limit is not None:
+        if limit is not None and not feed.events:
             with anyio.move_on_after(limit):
                 await subscription.arrived.wait()
             if not subscription.arrived.is_set():
@@ -109,8 +114,7 @@ class Subscribing:
         Raises:
             EncodeError: If *reg* is not plain JSON.
         """
-        subscription = self._table.get(self._registration(reg))
-        if subscription is not None:
+        for subscription in self._subscriptions(reg):
             for feed in list(subscription.feeds):
                 if listener is None or feed.listener == listener:
                     self.remove(subscription, feed)
@@ -125,10 +129,16 @@ class Subscribing:
         """
         if not self._spec.options.is_broadcast:
             raise ConfigurationError("there is no last value when is_broadcast=False")
-        subscription = self._table.get(self._registration(reg))
-        if subscription is None:
+        subscriptions = self._subscriptions(reg)
+        if not subscriptions:
             raise LookupError(f"{reg!r} is not subscribed to")
-        return subscription.last
+        return next((s.last for s in subscriptions if s.last is not None), None)
+
+    def _subscriptions(self, reg: Reg) -> list[Subscription]:
+        """Return those to the state of a registration, and to its events, if there are any."""
+        registration = self._registration(reg)
+        found = (self._table.get(registration), self._table.get(registration.for_events))
+        return [subscription for subscription in found if subscription is not None]
 
     def _registration(self, reg: Reg) -> Registration:
         return check_registration(reg, self._spec.options.format_key)
@@ -170,7 +180,7 @@ class Subscribing:
         if current is not None and self._table.get(registration) is None:
             current.unsubscribe(registration)  # everybody went while it was being made
 
-    async def _consume(self, feed: Feed, listener: Callable[[Any], Any]) -> None:
+    async def _consume(self, key: str, feed: Feed, listener: Callable[[Any], Any]) -> None:
         """Call a listener with its values, one after the other."""
         while True:
             value = feed.take()
@@ -180,7 +190,7 @@ class Subscribing:
                 except ClientClosedError:
                     return
             try:
-                result = self._hand_on(feed, listener, value)
+                result = self._hand_on(key, feed, listener, value)
                 if result is not None and inspect.isawaitable(result):
                     with _backend.stray_cancellations_as_errors():
                         await result
@@ -188,8 +198,18 @@ class Subscribing:
                 self._log.exception("listener_failed", dropped=feed.dropped)
 
     def _hand_on(
-        self, feed: Feed, listener: Callable[[Any], Any], value: EncodedValue | Gap
+        self, key: str, feed: Feed, listener: Callable[[Any], Any], value: EncodedValue | Gap
     ) -> Any:
         if not isinstance(value, Gap):
             return listener(value.decode())
-        return None if feed.on_gap is None else feed.on_gap(value)
+        if feed.on_gap is not None:
+            return feed.on_gap(value)
+        self._log.warning(
+            "events_missed",
+            key=key,
+            reason=value.reason,
+            missed=value.missed,
+            gaps_so_far=feed.gaps_taken,
+            missed_so_far=feed.missed,
+        )
+        return None

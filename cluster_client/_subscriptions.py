@@ -7,32 +7,17 @@ listener can change what another one sees.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import anyio
 
+from cluster_client._event_queue import EventQueue, Gap
 from cluster_client._registrations import Registration
 from cluster_client.errors import ClientClosedError
 from cluster_protocol.codecs import Codec
 
-MAX_WAITING_VALUES: Final = 1000
-"""Values that a listener may be behind; beyond that its oldest ones are dropped (SPEC 9.3)."""
-
 Listener = Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Stands among the values of a subscription where some may be missing (SPEC 9.5).
-
-    Attributes:
-        reason: Why, in words.
-    """
-
-    reason: str
 
 
 class EncodedValue:
@@ -43,6 +28,11 @@ class EncodedValue:
     def __init__(self, codec: Codec, data: bytes) -> None:
         self._codec = codec
         self._data = data
+
+    @property
+    def size(self) -> int:
+        """Bytes that it weighs."""
+        return len(self._data)
 
     def decode(self) -> Any:
         """Return a new object.
@@ -60,9 +50,12 @@ class Feed:
         listener: Who gets them, unless they are iterated over.
         on_gap: Who is told of gaps, besides.
         gaps: Whether gaps are wanted among the values.
+        events: Whether each value counts: then gaps are always among them, and those that were
+            dropped because the listener was too slow are one.
 
     Attributes:
-        dropped: How many values were dropped because the listener was too slow.
+        gaps_taken: How many gaps the listener came to.
+        missed: How many values were missing there, as far as that is known.
     """
 
     def __init__(
@@ -71,12 +64,15 @@ class Feed:
         *,
         on_gap: Callable[[Gap], Any] | None = None,
         gaps: bool = False,
+        events: bool = False,
     ) -> None:
         self.listener = listener
         self.on_gap = on_gap
-        self.wants_gaps = gaps or on_gap is not None
-        self.dropped = 0
-        self._values: deque[EncodedValue | Gap] = deque()
+        self.events = events
+        self.wants_gaps = gaps or events or on_gap is not None
+        self.gaps_taken = 0
+        self.missed = 0
+        self._values: EventQueue[EncodedValue] = EventQueue("the listener did not keep up")
         self._arrival = anyio.Event()
         self._awaited = False
         self._closed: str | None = None
@@ -85,15 +81,22 @@ class Feed:
     def closed(self) -> bool:
         return self._closed is not None
 
-    def put(self, value: EncodedValue | Gap) -> None:
-        """Append a value, or a mark where some may be missing.
+    @property
+    def dropped(self) -> int:
+        """How many values were dropped because the listener was too slow."""
+        return self._values.dropped
 
-        Drops the oldest one if the listener is too far behind.
-        """
-        if len(self._values) >= MAX_WAITING_VALUES:
-            self._values.popleft()
-            self.dropped += 1
-        self._values.append(value)
+    def put(self, value: EncodedValue) -> None:
+        """Append a value; the oldest ones are dropped if the listener is too far behind."""
+        self._values.put(value, value.size)
+        self._wake()
+
+    def mark(self, gap: Gap) -> None:
+        """Append a mark where values may be missing."""
+        self._values.mark(gap)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._awaited:
             self._awaited = False
             self._arrival.set()
@@ -113,22 +116,28 @@ class Feed:
         Cancellation:
             Safe: no value is lost.
         """
-        while not self._values:
+        while (value := self.take()) is None:
             if self._closed is not None:
                 raise ClientClosedError(self._closed)
             if self._arrival.is_set():  # else another consumer waits for it already
                 self._arrival = anyio.Event()
             self._awaited = True
             await self._arrival.wait()
-        return self._values.popleft()
+        return value
 
     def take(self) -> EncodedValue | Gap | None:
         """Return the next value or gap if one is there."""
-        return self._values.popleft() if self._values else None
+        while isinstance(value := self._values.take(), Gap):
+            # Of a state only the latest value counts, so nobody is told of those before it.
+            if self.events or (self.wants_gaps and value.missed is None):
+                self.gaps_taken += 1
+                self.missed += value.missed or 0
+                break
+        return value
 
 
 class Subscription:
-    """All listeners of one registration.
+    """All listeners of one registration, to its state or to its events.
 
     Attributes:
         registration: What is subscribed to.
@@ -166,14 +175,14 @@ class Subscription:
         """Tell whoever wants to know that values may be missing."""
         for feed in self.feeds:
             if feed.wants_gaps:
-                feed.put(gap)
+                feed.mark(gap)
 
 
 class SubscriptionTable:
     """The subscriptions of one client."""
 
     def __init__(self, *, broadcast: bool) -> None:
-        self._by_identity: dict[str, Subscription] = {}
+        self._by_identity: dict[tuple[str, bool], Subscription] = {}
         self._by_key: dict[str, Subscription] = {}
         self._broadcast = broadcast
 
@@ -181,21 +190,21 @@ class SubscriptionTable:
         return iter(list(self._by_identity.values()))
 
     def get(self, registration: Registration) -> Subscription | None:
-        return self._by_identity.get(registration.identity)
+        return self._by_identity.get((registration.identity, registration.events))
 
     def add(self, registration: Registration, feed: Feed) -> tuple[Subscription, bool]:
         """Add a listener; tells whether it is the registration's first one.
 
-        A later listener gets the last value at once.
+        A later listener gets the last value at once, but not to events.
         """
-        subscription = self._by_identity.get(registration.identity)
+        subscription = self.get(registration)
         is_first = subscription is None
         if subscription is None:
             subscription = Subscription(registration)
-            self._by_identity[registration.identity] = subscription
+            self._by_identity[registration.identity, registration.events] = subscription
             self._by_key[registration.key] = subscription
         subscription.feeds.append(feed)
-        if subscription.last is not None and self._broadcast:
+        if subscription.last is not None and self._broadcast and not registration.events:
             feed.put(subscription.last)
         return subscription, is_first
 
@@ -205,9 +214,9 @@ class SubscriptionTable:
         if feed in subscription.feeds:
             subscription.feeds.remove(feed)
         registration = subscription.registration
-        if subscription.feeds or self._by_identity.get(registration.identity) is not subscription:
+        if subscription.feeds or self.get(registration) is not subscription:
             return False
-        del self._by_identity[registration.identity]
+        del self._by_identity[registration.identity, registration.events]
         del self._by_key[registration.key]
         return True
 
@@ -217,10 +226,17 @@ class SubscriptionTable:
         if subscription is not None:
             subscription.deliver(value, broadcast=self._broadcast)
 
-    def mark(self, gap: Gap) -> None:
-        """Tell every subscription that values may be missing."""
-        for subscription in self:
+    def miss(self, key: str, gap: Gap) -> None:
+        """Tell the listeners of a registration that values are missing here."""
+        subscription = self._by_key.get(key)
+        if subscription is not None:
             subscription.mark(gap)
+
+    def mark(self, gap: Gap, *, events: bool) -> None:
+        """Tell every subscription that values may be missing, those to events only if *events*."""
+        for subscription in self:
+            if events or not subscription.registration.events:
+                subscription.mark(gap)
 
     def close(self, reason: str) -> None:
         """Let every consumer end."""

@@ -12,9 +12,9 @@ import anyio.abc
 from cluster_client._delegate_options import Delegate
 from cluster_client._delegated import DelegatedMethod
 from cluster_client._delegates import DelegateTable, Method, delegate_function
+from cluster_client._event_queue import Gap
 from cluster_client._registrations import Reg
 from cluster_client._states import ClientState
-from cluster_client._subscriptions import Gap
 from cluster_client.builder import RESERVED, ClusterFactory
 from cluster_client.builder import cluster as make_builder
 from cluster_client.client import Client
@@ -161,20 +161,21 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         reg: Reg,
         listener: Callable[[Any], Any],
         *,
+        events: bool = False,
         on_gap: Callable[[Gap], Any] | None = None,
     ) -> None:
         """See `Client.subscribe`."""
-        await self._client.subscribe(reg, listener, on_gap=on_gap)
+        await self._client.subscribe(reg, listener, events=events, on_gap=on_gap)
 
     async def unsubscribe(self, reg: Reg, listener: Callable[[Any], Any] | None = None) -> None:
         """See `Client.unsubscribe`."""
         await self._client.unsubscribe(reg, listener)
 
     def subscription(
-        self, reg: Reg, *, gaps: bool = False
+        self, reg: Reg, *, events: bool = False, gaps: bool = False
     ) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
         """See `Client.subscription`."""
-        return self._client.subscription(reg, gaps=gaps)
+        return self._client.subscription(reg, events=events, gaps=gaps)
 
     def last(self, reg: Reg, *default: Any) -> Any:
         """See `Client.last`."""

@@ -38,6 +38,7 @@ from cluster_client import _fork
 from cluster_client._calling import Calling
 from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method, delegate_function
+from cluster_client._event_queue import Gap, lost_gap
 from cluster_client._logs import Log
 from cluster_client._membership import Membership
 from cluster_client._owned_tasks import OwnedTasks
@@ -46,7 +47,7 @@ from cluster_client._registrations import Reg
 from cluster_client._session import ClientSpec, Session
 from cluster_client._states import ClientState
 from cluster_client._subscribing import Subscribing
-from cluster_client._subscriptions import Feed, Gap, SubscriptionTable
+from cluster_client._subscriptions import Feed, SubscriptionTable
 from cluster_client.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -94,6 +95,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             self._log,
             on_session=self._on_session,
             on_value=self._table.deliver,
+            on_missed=self._table.miss,
             on_closed=self._on_closed,
             on_real_client=self._on_real_client,
             on_state=self._on_state,
@@ -232,7 +234,9 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
     def _on_real_client(self, ready: bool, reason: str) -> None:
         session = self._membership.session
         if not ready:
-            self._table.mark(Gap(f"the real client was lost: {reason}"))
+            # Those to events are told in the order of their values, which may wait in the leader.
+            events = session is not None and not session.tells_events
+            self._table.mark(lost_gap(reason), events=events)
         elif session is not None:
             self._replay(session)
 
@@ -376,25 +380,33 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         reg: Reg,
         listener: Callable[[Any], Any],
         *,
+        events: bool = False,
         on_gap: Callable[[Gap], Any] | None = None,
     ) -> None:
-        """Have *listener* called with each value of a registration, in order.
+        """Have *listener* called with the values of a registration, in order.
 
         It goes on through every change of leader. If the real client or
         another listener has brought a value already, the last one comes at
-        once. A listener that is more than 1,000 values behind loses the oldest.
+        once. A listener that is more than 1,000 values or 4 MiB behind loses the oldest.
 
         Args:
             reg: Plain JSON with string keys.
             listener: Called in the event loop with a value of its own; may be a
                 coroutine function. What it raises is logged.
+            events: Whether each value counts. Without it, they are a state of which only the
+                latest matters: a slow process is spared values in between. With it none is
+                left out as long as there is room, 1,000 values or 4 MiB in the leader and again
+                here; where some are missing a `Gap` tells how many. The last value from before
+                is not given.
             on_gap: Called like *listener*, and between its values, where some may be
-                missing: after a change of leader, and when the real client was lost.
+                missing: after a change of leader, when the real client was lost, and of events
+                wherever some had no room. Without it, gaps among events are logged.
 
         Raises:
             EncodeError: If *reg* is not plain JSON.
             ConfigurationError: If the real client has no subscribe method.
-            ResponseTimeoutError: If no value comes within the option ``subscribe_timeout``.
+            ResponseTimeoutError: If no value comes within the option ``subscribe_timeout``; it
+                does not hold for events.
             Exception: What the real client's subscribe method raised, or as
                 for a call. Then nothing is subscribed.
 
@@ -406,7 +418,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
         if on_gap is not None and not callable(on_gap):
             raise ConfigurationError(f"on_gap={on_gap!r} must be callable")
         self._check_open()
-        await self._subscribing.add(reg, Feed(listener, on_gap=on_gap))
+        await self._subscribing.add(reg, Feed(listener, on_gap=on_gap, events=events))
 
     async def unsubscribe(self, reg: Reg, listener: Callable[[Any], Any] | None = None) -> None:
         """End a listener's subscription, or all listeners' of the registration.
@@ -423,7 +435,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
     @asynccontextmanager
     async def subscription(
-        self, reg: Reg, *, gaps: bool = False
+        self, reg: Reg, *, events: bool = False, gaps: bool = False
     ) -> AsyncGenerator[AsyncIterator[Any]]:
         """Subscribe for the time of an ``async with`` and iterate over the values.
 
@@ -434,6 +446,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
 
         Args:
             reg: Plain JSON with string keys.
+            events: Whether each value counts, as for `subscribe`. Then gaps are always told.
             gaps: Whether a `Gap` is to stand among the values where some may be missing.
 
         Raises:
@@ -441,7 +454,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 when the client is closed, and `ForkedClientError` in a forked child.
         """
         self._check_open()
-        feed = Feed(gaps=gaps)
+        feed = Feed(gaps=gaps, events=events)
         subscription = await self._subscribing.add(reg, feed)
         try:
             yield _Values(feed, self._check_process)

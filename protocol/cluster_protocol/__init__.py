@@ -63,11 +63,13 @@ from cluster_protocol.messages import (
     SubscribeResultAck,
     UnknownMessage,
     Unsubscribe,
+    ValuesMissed,
     ValuesTaken,
     decode_message,
 )
 from cluster_protocol.negotiation import (
     CANCEL,
+    EVENTS,
     FEATURES,
     GOODBYE,
     PACKED,
@@ -84,6 +86,7 @@ from cluster_protocol.negotiation import (
 __all__ = [
     "CANCEL",
     "DEFAULT_LIMITS",
+    "EVENTS",
     "FEATURES",
     "GOODBYE",
     "HEADER_SIZE",
@@ -131,6 +134,7 @@ __all__ = [
     "UnencodableValueError",
     "UnknownMessage",
     "Unsubscribe",
+    "ValuesMissed",
     "ValuesTaken",
     "decode_message",
     "decode_registration_outcome",

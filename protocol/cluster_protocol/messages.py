@@ -43,6 +43,7 @@ __all__ = [
     "SubscribeResultAck",
     "UnknownMessage",
     "Unsubscribe",
+    "ValuesMissed",
     "ValuesTaken",
     "decode_message",
 ]
@@ -207,6 +208,7 @@ class Subscribe(Message):
     Attributes:
         key: Under which the follower wants to be answered.
         reg: The registration, plain JSON.
+        events: Whether each value counts, and not just the latest (SPEC 6.10).
     """
 
     type: ClassVar[str] = "subscribe"
@@ -214,9 +216,10 @@ class Subscribe(Message):
 
     key: str
     reg: Json
+    events: bool = False
 
     def _members(self) -> JsonObject:
-        return {"key": self.key, "reg": self.reg}
+        return _subscription_members(self.key, self.reg, self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,16 +241,30 @@ class SubscribeAck(Message):
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe(Message):
-    """Follower → leader: send no more values of a registration (SPEC 3.3)."""
+    """Follower → leader: send no more values of a registration (SPEC 3.3).
+
+    Attributes:
+        key: As it was subscribed to.
+        reg: Likewise.
+        events: Likewise.
+    """
 
     type: ClassVar[str] = "unSubscribe"
     is_response: ClassVar[bool] = False
 
     key: str
     reg: Json
+    events: bool = False
 
     def _members(self) -> JsonObject:
-        return {"key": self.key, "reg": self.reg}
+        return _subscription_members(self.key, self.reg, self.events)
+
+
+def _subscription_members(key: str, reg: Json, events: bool) -> JsonObject:
+    members: JsonObject = {"key": key, "reg": reg}
+    if events:
+        members["events"] = True
+    return members
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +286,34 @@ class SubscribeResultAck(Message):
 
     type: ClassVar[str] = "subscribe_result_res"
     is_response: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesMissed(Message):
+    """Leader → follower, without an answer: values of a registration are missing (SPEC 6.10).
+
+    It stands where they would, in the order of the values.
+
+    Attributes:
+        key: Under which they would have come.
+        count: How many; ``None`` if nobody knows.
+        reason: Why, in words.
+    """
+
+    type: ClassVar[str] = "values_missed"
+    is_response: ClassVar[bool] = False
+
+    key: str
+    count: int | None = None
+    reason: str = ""
+
+    def _members(self) -> JsonObject:
+        members: JsonObject = {"key": self.key}
+        if self.count is not None:
+            members["count"] = self.count
+        if self.reason:
+            members["reason"] = self.reason
+        return members
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,9 +553,16 @@ _REQUESTS: Final[dict[str, Callable[[Members], Message]]] = {
     RegisterChannel.type: _decode_register,
     RegistrationPending.type: _decode_pending,
     Invoke.type: _decode_invoke,
-    Subscribe.type: lambda m: Subscribe(m.text("key"), m.any("reg")),
-    Unsubscribe.type: lambda m: Unsubscribe(m.text("key"), m.any("reg")),
+    Subscribe.type: lambda m: Subscribe(
+        m.text("key"), m.any("reg"), m.flag("events", default=False)
+    ),
+    Unsubscribe.type: lambda m: Unsubscribe(
+        m.text("key"), m.any("reg"), m.flag("events", default=False)
+    ),
     SubscribeResult.type: lambda m: SubscribeResult(m.text("key")),
+    ValuesMissed.type: lambda m: ValuesMissed(
+        m.text("key"), m.optional_count("count"), m.text("reason", default="")
+    ),
     ValuesTaken.type: lambda m: ValuesTaken(m.count("count")),
     Heartbeat.type: lambda _: Heartbeat(),
     Cancel.type: lambda m: Cancel(m.count("call")),

@@ -23,8 +23,12 @@ STREAM: Final = "stream"
 REAL_CLIENT_STATE: Final = "real_client_state"
 SNAPSHOT: Final = "snapshot"
 VALUES_TAKEN: Final = "values_taken"
+EVENTS: Final = "events"
 FEATURES: Final = frozenset(
-    {PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM, REAL_CLIENT_STATE, SNAPSHOT, VALUES_TAKEN}
+    {
+        *(PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM, REAL_CLIENT_STATE, SNAPSHOT),
+        *(VALUES_TAKEN, EVENTS),
+    }
 )
 """What this version can do beyond Node's protocol."""
 

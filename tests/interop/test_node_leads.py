@@ -15,6 +15,7 @@ import pytest
 from cluster_client import (
     Client,
     EncodeError,
+    Gap,
     LeaderUnavailableError,
     OutcomeUnknownError,
     RefusedError,
@@ -191,6 +192,27 @@ async def test_a_subscriber_gets_the_value_that_is_there_and_later_ones(
     async with client.subscription(REG) as late:
         assert await anext(late) == 2
     assert client.last(REG) == 2
+
+
+async def test_of_events_every_one_comes_and_a_change_of_leader_is_a_gap(
+    leader: NodeWorker, client: Client[Registry]
+) -> None:
+    await client.set_data("/a", 0)
+    events: list[Any] = []
+    states: list[Any] = []
+    await client.subscribe(REG, events.append, events=True, on_gap=events.append)
+    await until(lambda: events == [0])  # Node sends the last one to everybody
+    await client.subscribe(REG, states.append)
+    for number in range(1, 101):
+        await client.set_data("/a", number)
+    await until(lambda: states[-1:] == [100])
+    assert events == list(range(101))
+    assert (await leader.call("calls", channel=CHANNEL))["subscribe"] == 1
+    await leader.kill()
+    await until(lambda: client.is_leader)
+    await client.set_data("/a", "again")
+    await until(lambda: events[-1] == "again")
+    assert events[101] == Gap("another leader", None)
 
 
 async def test_subscribers_in_several_processes_all_get_a_value(

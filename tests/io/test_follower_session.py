@@ -12,7 +12,7 @@ import anyio.abc
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from cluster_client import EncodeError, RefusedError, RemoteInvokeError, ResponseTimeoutError
+from cluster_client import EncodeError, Gap, RefusedError, RemoteInvokeError, ResponseTimeoutError
 from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import CallRequest
@@ -24,7 +24,9 @@ from cluster_client._subscriptions import EncodedValue
 from cluster_client.errors import LinkClosedError
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
+    EVENTS,
     NO_DEADLINE,
+    SUBSCRIBE_ACK,
     VALUES_TAKEN,
     Agreement,
     Cancel,
@@ -43,6 +45,7 @@ from cluster_protocol import (
     SubscribeResult,
     SubscribeResultAck,
     Unsubscribe,
+    ValuesMissed,
     ValuesTaken,
     encode_frame,
     join_arguments,
@@ -136,6 +139,7 @@ async def following(
             ready=lambda: told.append("ready"),
             ending=lambda: told.append("ending"),
             value=on_value,
+            missed=lambda key, gap: told.append((key, gap)),
             real_client=lambda ready, reason: told.append((ready, reason)),
             snapshot=told.append,
         ),
@@ -358,6 +362,80 @@ async def test_unsubscribing_is_told_without_waiting() -> None:
     async with following() as running:
         running.follower.unsubscribe(REG)
         assert (await running.leader.receive_message())[1] == Unsubscribe(REG.key, REG.reg)
+
+
+# ------------------------------------------------------------------- events
+
+
+EVENTS_REG = REG.for_events
+
+
+async def test_events_are_asked_for_beside_the_state() -> None:
+    async with following() as running:
+        assert running.follower.tells_events
+        for registration in (REG, EVENTS_REG):
+            attempt = running.start(running.follower.subscribe, registration)
+            frame, message = await running.leader.receive_message()
+            assert message == Subscribe(registration.key, REG.reg, events=registration.events)
+            running.leader.answer(frame, SubscribeAck(success=True))
+            await attempt.outcome()
+        running.leader.request(0, SubscribeResult(EVENTS_REG.key), CODEC.encode(1))
+        assert (await running.leader.receive_message())[1] == ValuesTaken(1)
+        running.leader.request(0, ValuesMissed(EVENTS_REG.key, 5, "why"))
+        assert (await running.leader.receive_message())[1] == ValuesTaken(1)
+        running.leader.request(0, ValuesMissed(EVENTS_REG.key))
+        assert (await running.leader.receive_message())[1] == ValuesTaken(1)
+        assert running.told == [
+            "ready",
+            (EVENTS_REG.key, 1),
+            (EVENTS_REG.key, Gap("why", 5)),
+            (EVENTS_REG.key, Gap("the leader does not say why", None)),
+        ]
+        running.follower.unsubscribe(EVENTS_REG)
+        assert (await running.leader.receive_message())[1] == Unsubscribe(
+            EVENTS_REG.key, REG.reg, events=True
+        )
+
+
+@pytest.mark.parametrize("node", [False, True], ids=["an older one of ours", "a Node leader"])
+async def test_a_leader_that_knows_no_events_is_asked_once(*, node: bool) -> None:
+    older = replace(AGREED, features=AGREED.features - {EVENTS, SUBSCRIBE_ACK})
+    codec = NODE_CODEC if node else CODEC
+    async with following(None if node else older) as running:
+        follower = running.follower
+        assert not follower.tells_events
+
+        async def receive(value: int, *keys: str) -> None:
+            running.told.clear()
+            running.leader.request(1, SubscribeResult(REG.key), codec.encode(value))
+            await running.leader.receive_message()  # the acknowledgement
+            assert sorted(running.told) == sorted((key, value) for key in keys)
+
+        await follower.subscribe(EVENTS_REG)
+        assert (await running.leader.receive_message())[1] == Subscribe(REG.key, REG.reg)
+        await receive(1, EVENTS_REG.key)
+        running.told.clear()
+        await follower.subscribe(REG)  # a state has its last value at once
+        assert running.told == [(REG.key, 1)]
+        await receive(2, REG.key, EVENTS_REG.key)
+        follower.unsubscribe(EVENTS_REG)
+        await receive(3, REG.key)
+        running.told.clear()
+        await follower.subscribe(EVENTS_REG)
+        assert running.told == []  # and events have not
+        follower.unsubscribe(REG)
+        await receive(4, EVENTS_REG.key)
+        await wait_all_tasks_blocked()
+        assert running.leader.has_nothing_to_read()
+        follower.unsubscribe(EVENTS_REG)
+        follower.unsubscribe(EVENTS_REG)
+        assert (await running.leader.receive_message())[1] == Unsubscribe(REG.key, REG.reg)
+        await wait_all_tasks_blocked()
+        assert running.leader.has_nothing_to_read()
+        await follower.subscribe(REG)
+        await follower.subscribe(REG)  # again, as after a failure
+        for _ in range(2):
+            assert (await running.leader.receive_message())[1] == Subscribe(REG.key, REG.reg)
 
 
 # --------------------------------------------------------------- heartbeats

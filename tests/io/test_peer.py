@@ -19,6 +19,7 @@ from cluster_client._calls import CallExecutor
 from cluster_client._clock import Deadline, to_microseconds
 from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import NodeDialect, PeerDialect
+from cluster_client._event_queue import MAX_WAITING_VALUES
 from cluster_client._hub import SubscriptionHub
 from cluster_client._link import Link
 from cluster_client._outbox import HIGH_WATER
@@ -30,6 +31,7 @@ from cluster_client._states import LinkState
 from cluster_client._workers import Workers
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
+    EVENTS,
     VALUES_TAKEN,
     Agreement,
     Cancel,
@@ -51,6 +53,7 @@ from cluster_protocol import (
     SubscribeResult,
     SubscribeResultAck,
     Unsubscribe,
+    ValuesMissed,
     ValuesTaken,
     encode_frame,
     join_arguments,
@@ -525,6 +528,74 @@ async def test_no_small_value_overtakes_a_big_one_that_waits() -> None:
         serves.send(ValuesTaken(1))
         assert (await serves.next_value())[1:] == ("b", b"x")
         assert (await serves.next_value())[1:] == ("c", b"x")
+
+
+# ------------------------------------------------------------------- events
+
+
+EVENTS_KEY = check_registration(REG).for_events.key
+
+
+async def test_events_are_subscribed_to_beside_the_state() -> None:
+    async with serving() as serves:
+        serves.upstream.data["/k"] = 0
+        serves.send(Subscribe(KEY, REG))
+        assert (await serves.next_value())[1:] == (KEY, 0)
+        assert (await serves.follower.receive_message())[1] == SubscribeAck(success=True)
+        events = serves.send(Subscribe(EVENTS_KEY, REG, events=True))
+        assert await serves.answer_to(events) == (SubscribeAck(success=True), None)
+        serves.upstream.notify("/k")
+        assert (await serves.next_value())[1:] == (KEY, 0)
+        assert (await serves.next_value())[1:] == (EVENTS_KEY, 0)
+        serves.send(Unsubscribe(KEY, REG))
+        await wait_all_tasks_blocked()
+        serves.upstream.notify("/k")
+        assert (await serves.next_value())[1:] == (EVENTS_KEY, 0)
+        serves.send(Unsubscribe(EVENTS_KEY, REG, events=True))
+        await wait_all_tasks_blocked()
+        assert serves.upstream.events == ["open", "subscribe /k", "unsubscribe /k"]
+        assert serves.follower.has_nothing_to_read()
+
+
+async def test_events_that_have_no_room_are_counted() -> None:
+    async with serving() as serves:
+        await serves.answer_to(serves.send(Subscribe(EVENTS_KEY, REG, events=True)))
+        for number in range(MAX_UNACKNOWLEDGED + MAX_WAITING_VALUES + 3):
+            serves.upstream.data["/k"] = number
+            serves.upstream.notify("/k")
+        for number in range(MAX_UNACKNOWLEDGED):
+            assert (await serves.next_value())[2] == number
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+        serves.send(ValuesTaken(2))
+        frame, message = await serves.follower.receive_message()
+        assert message == ValuesMissed(EVENTS_KEY, 3, "this process did not keep up")
+        assert frame.request_id == 0
+        assert (await serves.next_value())[2] == MAX_UNACKNOWLEDGED + 3
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+
+
+@pytest.mark.parametrize("missing", [EVENTS, VALUES_TAKEN])
+async def test_a_follower_that_knows_no_events_gets_a_state(missing: str) -> None:
+    agreement = replace(AGREED, features=AGREED.features - {missing})
+    async with serving(agreement) as serves:
+        serves.upstream.data["/k"] = 0
+        serves.send(Subscribe(EVENTS_KEY, REG, events=True))
+        assert (await serves.next_value())[1:] == (EVENTS_KEY, 0)
+        serves.hub.suspend("expired")
+        await serves.follower.receive_message()  # the confirmation
+        await wait_all_tasks_blocked()
+        assert serves.follower.has_nothing_to_read()
+
+
+async def test_a_follower_that_is_gone_is_unsubscribed_from_events() -> None:
+    async with serving() as serves:
+        await serves.answer_to(serves.send(Subscribe(EVENTS_KEY, REG, events=True)))
+        await serves.follower.transport.aclose()
+        await serves.ended.wait()
+        await wait_all_tasks_blocked()
+        assert serves.upstream.events == ["open", "subscribe /k", "unsubscribe /k"]
 
 
 # ------------------------------------------------- followers that do not read

@@ -440,6 +440,7 @@ async def following(agreement: Any = AGREED) -> AsyncGenerator[Following]:
             ready=lambda: told.append("ready"),
             ending=lambda: told.append("ending"),
             value=lambda _key, _value: None,
+            missed=lambda _key, _gap: None,
             real_client=lambda _ready, _reason: None,
             snapshot=lambda _: None,
         ),

@@ -164,6 +164,7 @@ class Interleaving:
             ready=lambda: None,
             ending=lambda: self.told.append("ending"),
             value=lambda _key, _value: None,
+            missed=lambda _key, _gap: None,
             real_client=lambda _ready, _reason: None,
             snapshot=lambda _: None,
         )

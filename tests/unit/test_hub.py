@@ -13,7 +13,7 @@ import anyio.abc
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from cluster_client import ConfigurationError, Delegate
+from cluster_client import ConfigurationError, Delegate, Gap
 from cluster_client._delegates import DelegateTable
 from cluster_client._hub import MAX_INBOX, SubscriptionHub
 from cluster_client._real_client import RealClient
@@ -62,8 +62,9 @@ class FakeRealClient:
 class Receiver:
     """A subscriber."""
 
-    def __init__(self, codec: Codec | None = None) -> None:
+    def __init__(self, codec: Codec | None = None, *, events: bool = False) -> None:
         self.codec: Codec = codec or MsgpackCodec()
+        self.events = events
         self.values: list[Any] = []
         self.keys: set[str] = set()
         self.encoded: list[bytes] = []
@@ -72,6 +73,10 @@ class Receiver:
         self.keys.add(key)
         self.encoded.append(data)
         self.values.append(self.codec.decode(data))
+
+    def miss(self, key: str, gap: Gap) -> None:
+        self.keys.add(key)
+        self.values.append(gap)
 
 
 @dataclass
@@ -454,7 +459,27 @@ async def test_a_listener_never_blocks_its_thread_and_the_oldest_values_go() -> 
         thread.join()  # while the event loop is busy
         await until(receiver, MAX_INBOX)
         assert receiver.values == list(range(5, MAX_INBOX + 5))
-        assert running.log.of("value_dropped") == [{"key": REG.key}] * 5
+        assert running.log.of("values_dropped") == [{"key": REG.key, "dropped": 5}]
+
+
+async def test_values_of_one_registration_make_no_room_for_anothers() -> None:
+    """Or the only value of a quiet one could get lost, which is its last."""
+    async with running_hub() as running:
+        quiet, loud = Receiver(), Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", quiet))
+        await running.hub.settle(running.hub.add(OTHER, "k", loud))
+        of_quiet, of_loud = running.real.listeners
+
+        def produce() -> None:
+            of_quiet("only one")
+            for number in range(MAX_INBOX + 5):
+                of_loud(number)
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        thread.join()
+        await until(loud, MAX_INBOX)
+        assert quiet.values == ["only one"]
 
 
 async def test_a_value_that_waits_in_the_queue_is_dropped_at_the_close() -> None:
@@ -481,3 +506,81 @@ def test_a_value_that_comes_after_the_loops_end_is_no_error(anyio_backend_name: 
     thread = threading.Thread(target=real[0].notify, args=("late",))
     thread.start()
     thread.join()
+
+
+# ------------------------------------------------------------------- events
+
+
+async def test_no_old_value_is_sent_where_each_counts() -> None:
+    async with running_hub() as running:
+        await running.hub.settle(running.hub.add(REG, "k", Receiver()))
+        running.real.notify(1)
+        late = Receiver(events=True)
+        running.hub.add(REG, "k", late)
+        running.real.notify(2)
+        assert late.values == [2]
+
+
+async def test_states_and_events_share_one_upstream_subscription() -> None:
+    async with running_hub() as running:
+        state, events = Receiver(), Receiver(events=True)
+        await running.hub.settle(running.hub.add(REG, "state", state))
+        await running.hub.settle(running.hub.add(SAME.for_events, "events", events))
+        running.real.notify(1)
+        assert (state.values, events.values) == ([1], [1])
+        running.hub.remove(REG, state)
+        await wait_all_tasks_blocked()
+        assert running.real.events == ["subscribe /k"]
+        running.hub.remove(REG.for_events, events)
+        await wait_all_tasks_blocked()
+        assert running.real.events == ["subscribe /k", "unsubscribe /k"]
+
+
+async def test_what_a_thread_had_no_room_for_is_told_in_its_place() -> None:
+    async with running_hub() as running:
+        events = Receiver(events=True)
+        await running.hub.settle(running.hub.add(REG, "k", events))
+
+        def produce() -> None:
+            for number in range(MAX_INBOX + 5):
+                running.real.notify(number)
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        thread.join()
+        await until(events, MAX_INBOX + 1)
+        gap = Gap("the leader's event loop did not keep up", 5)
+        assert events.values == [gap, *range(5, MAX_INBOX + 5)]
+
+
+async def test_a_value_that_cannot_be_encoded_is_told_in_its_place() -> None:
+    async with running_hub() as running:
+        state, events, poor = Receiver(), Receiver(events=True), Receiver(JsonCodec(), events=True)
+        for name, receiver in (("state", state), ("events", events), ("poor", poor)):
+            await running.hub.settle(running.hub.add(REG, name, receiver))
+        running.real.notify(1)
+        running.real.notify(object())
+        running.real.notify(b"\xff")
+        thread = threading.Thread(target=running.real.notify, args=(object(),))
+        thread.start()
+        thread.join()
+        running.real.notify(2)
+        await until(events, 5)
+        gap = Gap("a value could not be encoded", 1)
+        assert state.values == [1, b"\xff", 2]
+        assert events.values == [1, gap, b"\xff", gap, 2]
+        poorer = Gap("a value could not be encoded for this process", 1)
+        assert poor.values == [1, gap, poorer, gap, 2]
+
+
+async def test_the_loss_of_the_real_client_stands_behind_what_it_said() -> None:
+    async with running_hub() as running:
+        state, events = Receiver(), Receiver(events=True)
+        await running.hub.settle(running.hub.add(REG, "state", state))
+        await running.hub.settle(running.hub.add(REG, "events", events))
+        thread = threading.Thread(target=running.real.notify, args=("thread",))
+        thread.start()
+        thread.join()
+        running.hub.suspend("expired")
+        assert state.values == ["thread"]
+        assert events.values == ["thread", Gap("the real client was lost: expired")]

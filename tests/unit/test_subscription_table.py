@@ -10,14 +10,9 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from cluster_client import ClientClosedError
+from cluster_client._event_queue import MAX_WAITING_BYTES, MAX_WAITING_VALUES, Gap
 from cluster_client._registrations import check_registration
-from cluster_client._subscriptions import (
-    MAX_WAITING_VALUES,
-    EncodedValue,
-    Feed,
-    Gap,
-    SubscriptionTable,
-)
+from cluster_client._subscriptions import EncodedValue, Feed, SubscriptionTable
 from cluster_protocol import RemoteProtocolError
 from cluster_protocol.codecs import MsgpackCodec
 
@@ -85,6 +80,58 @@ async def test_a_feed_that_is_too_far_behind_loses_the_oldest_and_counts_them() 
         feed.put(value(number))
     assert feed.dropped == 3
     assert await taken(feed) == list(range(3, MAX_WAITING_VALUES + 3))
+
+
+async def test_large_values_are_bounded_by_their_weight() -> None:
+    feed = Feed()
+    for number in range(10):
+        feed.put(value([number, bytes(MAX_WAITING_BYTES // 3)]))
+    assert [number for number, _ in await taken(feed)] == [8, 9]
+    assert feed.dropped == 8
+
+
+async def everything(feed: Feed) -> list[Any]:
+    """Take all values and gaps that wait."""
+    entries = []
+    while (entry := feed.take()) is not None:
+        entries.append(entry if isinstance(entry, Gap) else entry.decode())
+    return entries
+
+
+async def test_events_that_were_dropped_are_told_in_their_place() -> None:
+    feed = Feed(events=True)
+    for number in range(MAX_WAITING_VALUES + 3):
+        feed.put(value(number))
+    gap = Gap("the listener did not keep up", 3)
+    assert await everything(feed) == [gap, *range(3, MAX_WAITING_VALUES + 3)]
+    assert (feed.gaps_taken, feed.missed) == (1, 3)
+
+
+async def test_whoever_listens_to_a_state_is_told_only_of_what_nobody_could_see() -> None:
+    feed = Feed(gaps=True)
+    feed.mark(Gap("another leader"))
+    for number in range(MAX_WAITING_VALUES):
+        feed.put(value(number))
+    unknown = Gap("the listener did not keep up", None)
+    assert await everything(feed) == [unknown, *range(MAX_WAITING_VALUES)]
+    feed = Feed(gaps=True)
+    for number in range(MAX_WAITING_VALUES + 1):
+        feed.put(value(number))
+    assert await everything(feed) == list(range(1, MAX_WAITING_VALUES + 1))
+
+
+async def test_whoever_waits_for_a_value_gets_a_gap() -> None:
+    feed = Feed(events=True)
+    got: list[Any] = []
+
+    async def take() -> None:
+        got.append(await feed.next())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take)
+        await wait_all_tasks_blocked()
+        feed.mark(Gap("why", 1))
+    assert got == [Gap("why", 1)]
 
 
 async def test_a_closed_feed_raises_and_drops_what_it_had() -> None:
@@ -227,3 +274,52 @@ async def test_closing_the_table_tells_whoever_waits_for_a_leaders_word() -> Non
     assert waiting.settled.is_set()
     assert isinstance(waiting.error, ClientClosedError)
     assert settled.error is None
+
+
+# ------------------------------------------------------------------- events
+
+
+async def test_states_and_events_of_a_registration_are_two_subscriptions() -> None:
+    table = SubscriptionTable(broadcast=True)
+    state, events = Feed(), Feed(events=True)
+    of_states, is_first = table.add(REG, state)
+    assert is_first
+    of_events, is_first = table.add(REG.for_events, events)
+    assert is_first
+    assert of_states is not of_events
+    table.deliver(REG.key, value("state"))
+    table.deliver(REG.for_events.key, value("event"))
+    table.miss(REG.for_events.key, Gap("why", 2))
+    table.miss(OTHER.for_events.key, Gap("why", 2))
+    assert await everything(state) == ["state"]
+    assert await everything(events) == ["event", Gap("why", 2)]
+    assert table.remove(of_events, events, "unsubscribed")
+    assert list(table) == [of_states]
+
+
+async def test_a_later_listener_to_events_gets_no_old_value() -> None:
+    table = SubscriptionTable(broadcast=True)
+    table.add(REG.for_events, Feed(events=True))
+    table.deliver(REG.for_events.key, value(1))
+    late = Feed(events=True)
+    table.add(REG.for_events, late)
+    assert await everything(late) == []
+
+
+async def test_a_gap_may_be_for_states_only() -> None:
+    table = SubscriptionTable(broadcast=True)
+    state, events = Feed(gaps=True), Feed(events=True)
+    table.add(REG, state)
+    table.add(REG.for_events, events)
+    table.mark(Gap("lost"), events=False)
+    table.mark(Gap("another leader"), events=True)
+    assert await everything(state) == [Gap("lost"), Gap("another leader")]
+    assert await everything(events) == [Gap("another leader")]
+
+
+def test_a_registration_has_a_key_of_its_own_for_events() -> None:
+    events = REG.for_events
+    assert (events.reg, events.identity) == (REG.reg, REG.identity)
+    assert events.key == '$$events$$__{"path":"/k","zone":1}'
+    assert events.for_events == events
+    assert events.for_state == REG.for_state == REG

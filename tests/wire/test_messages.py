@@ -39,6 +39,7 @@ from cluster_protocol import (
     SubscribeResultAck,
     UnknownMessage,
     Unsubscribe,
+    ValuesMissed,
     ValuesTaken,
     decode_message,
     encode_frame,
@@ -52,7 +53,7 @@ CLASSES: Final[tuple[type[Message], ...]] = (
     *(RegisterChannel, RegisterChannelResult, RegistrationPending, Invoke, InvokeResult),
     *(Subscribe, SubscribeAck, Unsubscribe, SubscribeResult, SubscribeResultAck),
     *(Heartbeat, HeartbeatAck, Cancel, Goodbye, GoodbyeAck, UnknownMessage),
-    *(StreamItem, StreamCredit, RealClientState, Snapshot, ValuesTaken),
+    *(StreamItem, StreamCredit, RealClientState, Snapshot, ValuesTaken, ValuesMissed),
 )
 
 written = parametrize([v for v in load("frames.json") if not v.get("decode_only")])
@@ -310,9 +311,11 @@ messages: st.SearchStrategy[Message] = st.one_of(
         credit=st.none() | counts,
     ),
     st.builds(InvokeResult, success=st.booleans(), refused=st.booleans()),
-    st.builds(Subscribe, texts, json_values()),
+    st.builds(Subscribe, texts, json_values(), st.booleans()),
     st.builds(SubscribeAck, success=st.booleans()),
-    st.builds(Unsubscribe, texts, json_values()),
+    st.builds(Unsubscribe, texts, json_values(), st.booleans()),
+    st.builds(ValuesMissed, texts, st.none() | counts, texts),
+    st.builds(ValuesTaken, counts),
     st.builds(SubscribeResult, texts),
     st.builds(Cancel, counts),
     st.builds(StreamItem, counts),
@@ -333,7 +336,7 @@ def almost_messages() -> st.SearchStrategy[bytes]:
     member_names = [
         *("channelName", "offer", "agreement", "starting", "pid", "channels", "method"),
         *("argLength", "oneway", "packed", "success", "refused", "key", "reg", "call"),
-        *("codecs", "features", "codec", "epoch"),
+        *("codecs", "features", "codec", "epoch", "events", "count", "reason"),
     ]
     values = json_values(max_leaves=5) | st.dictionaries(
         st.sampled_from(member_names), json_values(max_leaves=3)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cluster_protocol import (
     CANCEL,
+    EVENTS,
     FEATURES,
     GOODBYE,
     PACKED,
@@ -87,10 +88,10 @@ def test_a_leader_has_all_our_features_unless_told() -> None:
 
 def test_features_have_fixed_names() -> None:
     names = ["packed", "cancel", "goodbye", "subscribe_ack", "stream"]
-    names += ["real_client_state", "snapshot", "values_taken"]
+    names += ["real_client_state", "snapshot", "values_taken", "events"]
 
     features = [PACKED, CANCEL, GOODBYE, SUBSCRIBE_ACK, STREAM]
-    features += [REAL_CLIENT_STATE, SNAPSHOT, VALUES_TAKEN]
+    features += [REAL_CLIENT_STATE, SNAPSHOT, VALUES_TAKEN, EVENTS]
 
     assert features == names
     assert set(features) == FEATURES
