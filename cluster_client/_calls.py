@@ -24,6 +24,7 @@ from cluster_client._encoding import encode
 from cluster_client._items import Items
 from cluster_client._real_client import RealClient
 from cluster_client._streams import ItemSink
+from cluster_client._threads import NotRunError
 from cluster_client.errors import LinkClosedError, RefusedError
 from cluster_protocol.codecs import Codec
 
@@ -236,6 +237,8 @@ class CallExecutor:
             return Outcome(True, encode(dialect.codec, result, method.result_title))
         except KeyboardInterrupt:
             raise
+        except NotRunError:  # the real client was lost while the call waited for a thread
+            return await self._execute(name, arguments, dialect, expires, admission, sink)
         except anyio.get_cancelled_exc_class() as exc:
             if not _backend.is_stray(exc):
                 raise

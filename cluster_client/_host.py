@@ -314,6 +314,7 @@ class Host:
         """Take the real client out of use before it is closed; tell everybody if it is lost."""
         if self.current is None:
             return
+        self.current.retire()
         self.current = None
         if instance.reason is None or self._closing:
             return

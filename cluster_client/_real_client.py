@@ -141,6 +141,7 @@ class RealClient:
         """Call a method; to be awaited for its result, at once.
 
         Raises:
+            NotRunError: If it is retired before the call's turn comes in a thread.
             BaseException: What the method raises; of a coroutine function when it is awaited.
 
         Cancellation:
@@ -162,6 +163,11 @@ class RealClient:
         result = await self._in_worker(function, *args, **kwargs)
         # An ordinary function can still return a coroutine, as decorated ones do.
         return await result if inspect.isawaitable(result) else result
+
+    def retire(self) -> None:
+        """Begin no more calls in threads: it is of no use any more. Those that run go on."""
+        if self._threads is not None:
+            self._threads.retire()
 
     @asynccontextmanager
     async def iterate(
@@ -381,7 +387,7 @@ class RealClient:
             raise RuntimeError(f"{self._cls.__qualname__} raised {exc!r}") from exc
 
     async def _in_worker(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await self._open_threads().run(function, *args, **kwargs)
+        return await self._open_threads().run_unless_retired(function, *args, **kwargs)
 
     def _open_threads(self) -> WorkerThreads:
         if self._threads is None:  # none for real clients that never need one

@@ -24,11 +24,16 @@ _LONGEST_TURN: Final = 0.002
 _numbers: Final = itertools.count(1)
 
 
+class NotRunError(Exception):
+    """A function was not called: its turn came when its threads were retired."""
+
+
 class _Job:
     """One function call on its way to a thread and back."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: Callable[[], Any], *, refusable: bool = False) -> None:
         self.function = function
+        self.refusable = refusable
         self.context = contextvars.copy_context()
         self.done = anyio.Event()
         self.abandoned = False
@@ -64,6 +69,7 @@ class WorkerThreads:
     def __init__(self, count: int, name: str) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.wake = _backend.event_loop_waker()
+        self._retired = False
         self._running = count
         self._generation = _fork.generation()
         self._all_ended = anyio.Event()
@@ -85,7 +91,24 @@ class WorkerThreads:
             A call that has not begun is dropped. One that has begun cannot be
             stopped: it runs to its end, and its result is dropped.
         """
-        job = self.put(function, *args, **kwargs)
+        return await self._outcome_of(_Job(lambda: function(*args, **kwargs)))
+
+    async def run_unless_retired(
+        self, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call the function as `run` does, but not if `retire` is called before its turn comes.
+
+        Raises:
+            NotRunError: If it was not called.
+            BaseException: What the function raised.
+
+        Cancellation:
+            As of `run`.
+        """
+        return await self._outcome_of(_Job(lambda: function(*args, **kwargs), refusable=True))
+
+    async def _outcome_of(self, job: _Job) -> Any:
+        self._jobs.put(job)
         try:
             await job.done.wait()
         finally:
@@ -111,6 +134,10 @@ class WorkerThreads:
         self._jobs.put(job)
         return job
 
+    def retire(self) -> None:
+        """Begin no more functions of `run_unless_retired`."""
+        self._retired = True
+
     async def aclose(self) -> None:
         """End the threads after what is queued; waits up to 5 s for a running function."""
         for _ in self._threads:
@@ -121,7 +148,10 @@ class WorkerThreads:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             if not job.abandoned:
-                job.execute()
+                if self._retired and job.refusable:
+                    job.error = NotRunError()
+                else:
+                    job.execute()
                 if self._generation != _fork.generation():
                     return  # forked inside of the function: the parent's thread goes on
                 self.wake(job.done.set)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -12,12 +12,12 @@ import anyio
 import anyio.abc
 import pytest
 
-from cluster_client import Client, Gap, cluster
+from cluster_client import Client, Gap, Leadership, cluster
 from cluster_client import _server as server
 from support.listening import Recorder
 from support.registry import Role
 from support.sessions import Service, Sessions, sessions_client
-from support.times import scaled
+from support.times import LIMIT, scaled
 from support.waiting import until
 
 K = {"path": "/k"}
@@ -198,3 +198,62 @@ async def test_it_may_want_another_leadership(
             await gaps.until("first of 1", Gap("another leader"), "first of 2")
             assert follower.epoch not in (None, epoch)
             assert await leader.get() == await follower.get() == "token 1"  # handed over
+
+
+class Slow:
+    """A real client with a synchronous method that takes as long as the test wants."""
+
+    def __init__(self, instances: list[Slow], gate: threading.Event) -> None:
+        instances.append(self)
+        self.number = len(instances)
+        self.entered = False
+        self.closing = False
+        self._gate = gate
+
+    def attach_leadership(self, leadership: Leadership) -> None:
+        self.leadership = leadership
+
+    async def aclose(self) -> None:
+        self.closing = True
+
+    async def quick(self) -> int:
+        return self.number
+
+    def slow(self) -> int:
+        self.entered = True
+        self._gate.wait(LIMIT)
+        return self.number
+
+
+async def test_a_call_that_waits_for_a_thread_is_made_to_the_next_one(
+    role: Role, port: int
+) -> None:
+    instances: list[Slow] = []
+    gate = threading.Event()
+    numbers: list[int] = []
+    single = role == "single"
+    builder = cluster(Slow, port=port, single_mode=single, response_timeout=LIMIT)
+    builder.delegate("slow")
+
+    async def open_clients(stack: AsyncExitStack) -> Client[Slow]:
+        first = await stack.enter_async_context(builder.create(instances, gate))
+        if role == "leader":
+            return first
+        return await stack.enter_async_context(builder.create(instances, gate))
+
+    async with AsyncExitStack() as stack:
+        client = await open_clients(stack)
+
+        async def call() -> None:
+            numbers.append(await client.call(Slow.slow))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await until(lambda: instances[0].entered)
+            tasks.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            assert await client.quick() == 1  # behind the second call: that waits for the thread
+            instances[0].leadership.lost("expired")
+            await until(lambda: instances[0].closing)
+            gate.set()
+    assert sorted(numbers) == [1, 2]

@@ -86,6 +86,9 @@ class FakeReal:
     async def hand_over(self) -> None:
         self.note("hands over")
 
+    def retire(self) -> None:
+        """Nothing runs in threads here."""
+
     def note(self, event: str) -> None:
         self.stage.events.append(f"{self.number} {event}")
 

@@ -16,7 +16,12 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from cluster_client import _clock
-from cluster_client._threads import _ITEMS_PER_TURN, ThreadIterator, WorkerThreads
+from cluster_client._threads import (
+    _ITEMS_PER_TURN,
+    NotRunError,
+    ThreadIterator,
+    WorkerThreads,
+)
 from support.times import LIMIT
 
 
@@ -126,6 +131,22 @@ async def test_a_cancelled_call_that_has_begun_runs_to_its_end() -> None:
         gate.released.set()
         assert await threads.run(len, "abc") == 3
         assert gate.left.is_set()
+
+
+async def test_retired_threads_begin_no_more_calls_and_end_those_that_run() -> None:
+    called: list[str] = []
+    gate = Gate()
+    async with workers() as threads, anyio.create_task_group() as tasks:
+        tasks.start_soon(threads.run_unless_retired, gate)
+        await gate.wait_until_entered()
+        tasks.start_soon(threads.run, called.append, "the rest of the lifecycle")
+        await wait_all_tasks_blocked()
+        threads.retire()
+        gate.released.set()
+        with pytest.raises(NotRunError):
+            await threads.run_unless_retired(called.append, "a call")
+    assert gate.left.is_set()
+    assert called == ["the rest of the lifecycle"]
 
 
 async def test_closing_waits_for_the_running_function() -> None:
