@@ -309,7 +309,7 @@ class Link:
 
     def was_handed_over(self, end: int) -> bool:
         """Tell whether all bytes up to a point have been given to the operating system."""
-        return end <= self.outbox.accepted - self.outbox.waiting
+        return end <= self.outbox.taken
 
     @property
     def backlog(self) -> int:

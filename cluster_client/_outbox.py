@@ -21,8 +21,8 @@ but without a limit both processes wait for each other's whole bursts: half the 
 class Outbox:
     """What waits to be sent on one transport.
 
-    A frame that is still here was never sent, whatever becomes of the transport; of one that was
-    given to the transport nobody can tell.
+    A frame that is still here was never sent, whatever becomes of the transport, nor was one of
+    which the operating system has not taken every byte.
 
     Args:
         transport: Sends it.
@@ -106,6 +106,11 @@ class Outbox:
         if not self._reading_paused and self.congested:
             self._reading_paused = True
             self._transport.pause_reading()
+
+    @property
+    def taken(self) -> int:
+        """Bytes that the operating system has taken, ever, as far as can be told."""
+        return self.accepted - self.waiting - self._transport.untaken
 
     async def drained(self) -> None:
         """Wait until the transport has been given everything, or the outbox is closed."""

@@ -35,6 +35,7 @@ class AsyncioTransport(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._buffer = read_buffer()
         self._arrived = bytearray()
+        self.untaken = 0
         self._ended = False
         self._lost = False
         self._on_data: Callable[[bytes], None] | None = None
@@ -156,8 +157,13 @@ class AsyncioTransport(asyncio.BufferedProtocol):
         return 0 if self._lost else self._transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
+        transport = self._transport
         if not self._is_closed:
-            self._transport.write(data)
+            transport.write(data)
+            if not transport.is_closing():
+                return
+        # Of a send that fails no byte is taken; nor of one that is not made any more.
+        self.untaken += len(data)
 
     def call_soon(self, function: Callable[[], None]) -> None:
         self._loop.call_soon(self._guard, function)

@@ -70,6 +70,14 @@ class Transport(Protocol):
         """Bytes written that the operating system has not taken yet; 0 on a broken stream."""
         ...
 
+    @property
+    def untaken(self) -> int:
+        """Bytes written, the last ones, that the operating system has not taken and never will.
+
+        It may be less than the truth: an event loop may keep to itself what became of its buffer.
+        """
+        ...
+
     def write(self, data: bytes) -> None:
         """Send *data*, as a whole and in order, as fast as the operating system takes it."""
         ...

@@ -56,6 +56,7 @@ class TrioTransport:
     def __init__(self, sock: socket.socket, protection: _fork.Protection) -> None:
         self.writable = True
         self.unsent = 0
+        self.untaken = 0
         self._socket = sock
         self._protection = protection
         self._queue: deque[memoryview] = deque()
@@ -112,6 +113,7 @@ class TrioTransport:
         """Give up sending. What has arrived may still be read."""
         self._broken = True
         self._queue.clear()
+        self.untaken += self.unsent
         self.unsent = 0
         self.writable = True  # nobody is to wait for it any more
 
@@ -172,12 +174,12 @@ class TrioTransport:
             function()
 
     def write(self, data: bytes) -> None:
-        if self._broken:
-            return
         rest = memoryview(data)
-        if not self._queue:
+        if not self._queue and not self._broken:
             rest = rest[self._send(rest) :]
-        if rest and not self._broken:
+        if self._broken:
+            self.untaken += len(rest)
+        elif rest:
             self._queue.append(rest)
             self.unsent += len(rest)
             self.writable = self.unsent <= _HIGH_WATER

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
+import socket
+import struct
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -156,6 +159,42 @@ async def test_a_peer_that_is_gone_ends_it(port: int) -> None:
         await here.transport.send_eof()
         assert here.transport.writable
         assert here.transport.unsent == 0
+
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+@asynccontextmanager
+async def connection_that_was_reset(port: int) -> AsyncGenerator[Transport]:
+    """Yield one end before its event loop has noticed."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        here = await connect(port)
+        assert here is not None
+        there, _ = listener.accept()
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        there.close()
+        try:
+            yield here
+        finally:
+            await here.aclose()
+
+
+async def test_it_knows_what_a_connection_that_was_reset_has_not_taken(port: int) -> None:
+    async with connection_that_was_reset(port) as here:
+        here.write(b"one")
+        here.write(b"and two")
+        assert here.untaken == 10
+
+
+async def test_a_request_to_whom_has_just_gone_was_never_sent(port: int) -> None:
+    async with connection_that_was_reset(port) as here, anyio.create_task_group() as tasks:
+        link = Link(here, FrameDecoder(), agreement=AGREED, log=LogRecorder())
+        exchange = link.start(CALL.encode(), b"", LONG, math.inf)
+        link.send_now()
+        tasks.start_soon(link.run, lambda *_: None)
+        with pytest.raises(LinkClosedError) as caught:
+            await exchange.wait()
+        assert not caught.value.sent
 
 
 async def test_an_error_of_whoever_takes_the_data_is_no_secret(port: int) -> None:

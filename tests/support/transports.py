@@ -128,6 +128,7 @@ class MemoryTransport:
         self.outgoing = outgoing
         self.closed = False
         self.unsent = 0
+        self.untaken = 0
         self._queue: deque[bytes] = deque()
         self._soon: deque[Callable[[], None]] = deque()
         self._wake = anyio.Event()
