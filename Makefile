@@ -14,13 +14,16 @@ ZOOKEEPER_JAR := /usr/share/java/zookeeper.jar
 COVERAGE_ENV = COVERAGE_FILE="$(CURDIR)/.coverage" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv install test test-interop lint types check bench clean zookeeper node
+.PHONY: help demo venv install test test-interop chaos soak lint types check bench clean zookeeper node
 
 help:
 	@echo "make demo     four processes share one database client, and survive their leader's death;"
 	@echo "              ARGS='--port 7800 --backend trio' goes to it"
 	@echo "make test     the whole suite, with coverage; ARGS='-k name' goes to pytest"
 	@echo "make test-interop  the tests with Node processes only, without coverage"
+	@echo "make chaos    processes killed, frozen, cut off and lied to, against a model of what callers"
+	@echo "              may see; ARGS='--seconds 60 --seed 1 --seeds 10', ARGS='--plant resend'"
+	@echo "make soak     a steady load for MINUTES=15: memory, descriptors, tasks, threads stay flat"
 	@echo "make lint     ruff"
 	@echo "make types    mypy and pyright"
 	@echo "make check    lint, types and test"
@@ -43,6 +46,16 @@ test: $(VENV)/.dev zookeeper node
 
 test-interop: $(VENV)/.dev node
 	@$(BIN)/python -W error -m $(PYTEST) tests/interop $(ARGS)
+
+# Their modules are those of the tests.
+FAULTS_ENV = PYTHONPATH="$(CURDIR)/tests:$(CURDIR)/examples:$(CURDIR)/protocol"
+MINUTES ?= 15
+
+chaos: $(VENV)/.dev
+	@$(FAULTS_ENV) $(BIN)/python -m faults.chaos $(ARGS)
+
+soak: $(VENV)/.dev
+	@$(FAULTS_ENV) $(BIN)/python -m faults.soak --minutes $(MINUTES) $(ARGS)
 
 # Debian's packages; the tests install the original of the library by themselves, with npm.
 node:

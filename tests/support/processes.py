@@ -238,9 +238,10 @@ class Worker:
     async def _end(self) -> None:
         with anyio.fail_after(ANSWER_LIMIT):
             await self.process.wait()
-        self._lose()  # a child may hold the other end of the socket
+        self.lose()  # a child may hold the other end of the socket
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
+        """Let those go on that wait for an answer: the process has ended."""
         for answered in self._answered.values():
             answered.set()
 
@@ -267,7 +268,7 @@ class Worker:
             if answer["id"] in self._answered:
                 self._answers[answer["id"]] = answer
                 self._answered[answer["id"]].set()
-        self._lose()
+        self.lose()
 
     async def remove(self) -> None:
         """Leave nothing of it behind."""

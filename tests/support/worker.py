@@ -196,7 +196,7 @@ class Conversation:
     """
 
     def __init__(
-        self, stream: anyio.abc.ByteStream, commands: Commands, tasks: anyio.abc.TaskGroup
+        self, stream: anyio.abc.ByteStream, commands: object, tasks: anyio.abc.TaskGroup
     ) -> None:
         self._stream = stream
         self._commands = commands
@@ -238,18 +238,20 @@ async def main(backend: str) -> None:
             await anyio.abc.UNIXSocketStream.from_socket(control) as stream,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(_end_at_sigterm, tasks.cancel_scope)
+            tasks.start_soon(end_at_sigterm, tasks.cancel_scope)
             await Conversation(stream, Commands(tasks, backend), tasks).run()
             tasks.cancel_scope.cancel()
 
 
-async def _end_at_sigterm(scope: anyio.CancelScope) -> None:
+async def end_at_sigterm(scope: anyio.CancelScope) -> None:
+    """Cancel *scope* when the process is asked to end."""
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async for _ in signals:
             scope.cancel()
 
 
-if __name__ == "__main__":
+def log_as_json() -> None:
+    """Write each event of the library as a line of JSON."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         processors=[
@@ -258,4 +260,8 @@ if __name__ == "__main__":
             structlog.processors.JSONRenderer(),
         ],
     )
+
+
+if __name__ == "__main__":
+    log_as_json()
     anyio.run(main, sys.argv[1], backend=sys.argv[1])
