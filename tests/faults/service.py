@@ -76,8 +76,13 @@ class Book:
         return int(path.read_text()) if path.exists() else 0
 
     def next_value(self, key: str) -> int:
-        """Store another value, and return it: there is one real client, so none comes twice."""
+        """Note and store another value, and return it.
+
+        There is one real client, so none comes twice; but for one that was noted and not stored,
+        as its process was killed, and so nobody has seen it.
+        """
         value = self.value(key) + 1
+        self.note("value", key, value)
         new = self._directory / f"value.{key}.{os.getpid()}"
         new.write_text(str(value))
         new.replace(self._directory / f"value.{key}")
@@ -186,7 +191,6 @@ class Service:
         self._run(reg["id"])
         key = reg["key"]
         value = self._book.next_value(key)
-        self._book.note("value", key, value)
         for listener in list(self._listeners[key]):
             listener([key, value])
 
