@@ -49,7 +49,7 @@ CONTRIB_MAY_USE: Final = {"_backend", "_delegate_options", "_exceptions", "contr
 OWNERS: Final = {
     "asyncio": {f"cluster_client._backend.{name}" for name in ("_asyncio", "_loops", "_sockets")},
     "trio": {"cluster_client._backend._trio", "cluster_client._backend._loops"},
-    "sniffio": set(),
+    "sniffio": {"cluster_client._backend._loops"},
     "socket": {
         *(f"cluster_client._backend.{name}" for name in ("_asyncio", "_sockets", "_trio")),
         "cluster_client._fork",

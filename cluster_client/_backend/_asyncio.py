@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import anyio
 
 from cluster_client import _fork
+from cluster_client._backend._loops import callback_context
 
 READ_SIZE: Final = 65536
 """More at once would let one peer's calls wait behind a longer burst of another one's."""
@@ -33,6 +34,8 @@ class AsyncioTransport(asyncio.BufferedProtocol):
         self.writable = True
         self._protection = protection
         self._loop = asyncio.get_running_loop()
+        self._context = callback_context()
+        self._guarding = False
         self._buffer = read_buffer()
         self._arrived = bytearray()
         self.untaken = 0
@@ -99,11 +102,17 @@ class AsyncioTransport(asyncio.BufferedProtocol):
 
     def _guard(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function of whoever runs the transport; its error is raised there."""
+        nested, self._guarding = self._guarding, True
         try:
-            function(*args)
+            if nested:
+                function(*args)
+            else:
+                self._context.run(function, *args)
         except BaseException as exc:
             self._failure = exc
             self._end()
+        finally:
+            self._guarding = nested
 
     # ------------------------------------------------------------- one by one
 

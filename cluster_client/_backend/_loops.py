@@ -35,6 +35,21 @@ def waiter_factory() -> Callable[[], Waiter]:
     return TrioWaiter
 
 
+def callback_context() -> contextvars.Context:
+    """Return a context for what asyncio calls outside of any task.
+
+    There anyio cannot tell that it is on asyncio, and starts no task, unless `anyio.run` has begun
+    it all: where sniffio is installed it asks that one, which looks for a running task.
+    """
+    context = contextvars.copy_context()
+    try:
+        import sniffio  # noqa: PLC0415 - comes with trio
+    except ImportError:
+        return context
+    context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
+
+
 def event_loop_waker() -> Callable[[Callable[[], object]], None]:
     """Return a function that has another function called in this event loop.
 
@@ -44,12 +59,13 @@ def event_loop_waker() -> Callable[[Callable[[], object]], None]:
     loop = current_token().native_token
     generation = _fork.generation()
     if isinstance(loop, asyncio.AbstractEventLoop):
+        context = callback_context()
 
         def wake_asyncio(function: Callable[[], object]) -> None:
             if generation != _fork.generation():
                 return  # it would wake the parent's
             try:
-                loop.call_soon_threadsafe(function)
+                loop.call_soon_threadsafe(function, context=context)
             except RuntimeError:  # the loop is closed
                 return
 
