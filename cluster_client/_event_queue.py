@@ -62,6 +62,11 @@ class EventQueue(Generic[T]):
         return bool(self._entries) or self._lost is not None
 
     @property
+    def size(self) -> int:
+        """What all values weigh."""
+        return self._bytes
+
+    @property
     def next_size(self) -> int:
         """What the next value weighs; 0 where a gap is next, or nothing."""
         if self._lost is not None or not self._entries:

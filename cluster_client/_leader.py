@@ -19,6 +19,7 @@ from cluster_client._peer import Peer
 from cluster_client._server import Seat
 from cluster_client._session import ClientSpec, SessionEvents, StartError
 from cluster_client._snapshots import Snapshot
+from cluster_client._stalls import drop_stalled
 from cluster_client._workers import Workers
 from cluster_protocol import (
     GOODBYE,
@@ -94,6 +95,8 @@ class Leader(LocalSession):
                 connections.start_soon(self._calls.watch_deadlines)
                 connections.start_soon(self._seat.accept, self._log)
                 connections.start_soon(self._give_up_start)
+                limit = self._spec.options.stalled_timeout
+                connections.start_soon(drop_stalled, self._peers, limit, self._log)
                 with self._start:
                     error = await self._start_and_serve()
                 if error is not None:
@@ -183,6 +186,7 @@ class Leader(LocalSession):
             log=self._log,
             wait_for_reader=True,
         )
+        pid = arrival.offer.pid if arrival.offer is not None else None
         peer = Peer(
             link,
             dialect,
@@ -193,10 +197,10 @@ class Leader(LocalSession):
             options=self._spec.options,
             may_lead=arrival.offer is not None
             and self._spec.options.name in arrival.offer.channels,
+            pid=pid,
             log=self._log,
         )
         self._peers.add(peer)
-        pid = arrival.offer.pid if arrival.offer is not None else None
         self._log.info("follower_joined", follower_pid=pid, followers=len(self._peers))
         try:
             peer.accept(arrival.registration)

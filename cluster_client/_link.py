@@ -317,6 +317,11 @@ class Link:
         return self.outbox.backlog
 
     @property
+    def taken(self) -> int:
+        """Bytes that the operating system has taken, ever."""
+        return self.outbox.accepted - self.outbox.backlog
+
+    @property
     def congested(self) -> bool:
         """Whether so much waits to be written that requests have to wait, too."""
         return self.outbox.congested

@@ -74,6 +74,14 @@ class OutgoingValues:
         """How many values are on their way."""
         return len(self._sizes)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What the values weigh that wait for room."""
+        return sum(
+            len(waiting) if isinstance(waiting, bytes) else waiting.size
+            for waiting in self._waiting.values()
+        )
+
     def deliver(self, key: str, data: bytes) -> None:
         """Send a value, or keep it while too many are on their way; then the latest counts."""
         if self._closed:

@@ -73,6 +73,7 @@ class Peer:
         workers: Run its calls.
         options: The leader's.
         may_lead: Whether the follower would lead, if it could.
+        pid: Its process, if it has told.
         log: Logger, already bound to the client.
     """
 
@@ -87,9 +88,11 @@ class Peer:
         workers: Workers,
         options: ClientOptions,
         may_lead: bool = False,
+        pid: int | None = None,
         log: Any,
     ) -> None:
         self.link = link
+        self.pid = pid
         self._outbox = link.outbox
         self._codec = dialect.codec
         self._dialect = dialect
@@ -149,6 +152,11 @@ class Peer:
         """Tell that the real client was lost, or made anew (SPEC 6.7)."""
         if self.link.has(REAL_CLIENT_STATE):
             self.link.post(RealClientState(ready, reason).encode())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits for the follower to take it, here and not in the operating system."""
+        return self.link.backlog + self._values.waiting_bytes
 
     @property
     def is_heir(self) -> bool:

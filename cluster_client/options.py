@@ -54,6 +54,9 @@ class ClientOptions:
         check_heartbeat: Drop a Node peer that misses its heartbeats. Between
             our peers heartbeats only measure: on one host a lost process shows
             as end of file.
+        stalled_timeout: How long a follower may take nothing of what the leader has for it, before
+            it is dropped; may be ``math.inf``. A process that is stopped takes nothing, so this
+            is longer than one is looked at in a debugger.
         drain_timeout: How long a closing leader lets running calls finish.
         auto_generate: Delegate public coroutine methods and async generators without being
             told to.
@@ -85,6 +88,7 @@ class ClientOptions:
     subscribe_timeout: float | None = None
     heartbeat_interval: float = 20.0
     check_heartbeat: bool = True
+    stalled_timeout: float = 300.0
     drain_timeout: float = 10.0
     auto_generate: bool = True
     is_broadcast: bool = True
@@ -166,7 +170,7 @@ class ClientOptions:
         check_duration("drain_timeout", self.drain_timeout, allow_zero=True, finite=True)
         for name in ("connect_timeout", "heartbeat_interval"):
             check_duration(name, getattr(self, name), allow_zero=False, finite=True)
-        for name in ("max_wait_time", "response_timeout"):
+        for name in ("max_wait_time", "response_timeout", "stalled_timeout"):
             check_duration(name, getattr(self, name), allow_zero=False, finite=False)
         if self.subscribe_timeout is not None:
             check_duration(

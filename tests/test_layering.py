@@ -27,6 +27,7 @@ LAYERS: Final = (
     {"_shared_subscriptions"},
     {"_calls", "_hub", "_server", "streams"},
     {"_peer", "_session"},
+    {"_stalls"},
     {"_host"},
     {"_local_session"},
     {"_leader", "_follower", "_single"},

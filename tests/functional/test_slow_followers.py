@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import anyio
 import pytest
 
 from support.flood import SilentFollower, resident_size
 from support.processes import Host, Worker
+from support.times import scaled
+from support.waiting import until
 
 CHANNEL = "flood"
 REG = {"key": "value"}
@@ -21,9 +25,9 @@ MOST_SLOWDOWN = 20.0
 Record = Callable[[str, object], None]
 
 
-async def join(host: Host) -> Worker:
+async def join(host: Host, **options: Any) -> Worker:
     worker = await host.spawn()
-    await worker.open(CHANNEL, real="flood", port=host.port)
+    await worker.open(CHANNEL, real="flood", port=host.port, **options)
     return worker
 
 
@@ -104,3 +108,67 @@ async def test_large_results_that_nobody_reads_are_not_made(
     # Whoever reads again gets them all.
     answers = await anyio.to_thread.run_sync(silent.read_answers, 501)
     assert sum(len(answer.application) > MIB for answer in answers) == 500
+
+
+# ------------------------------------------- those that do not read for good
+
+
+def events_of(worker: Worker, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in worker.output().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+async def flood(publisher: Worker, mebibytes: int = 16) -> None:
+    """Publish more than the operating system takes for a follower that does not read."""
+    await publisher.call("emit", mebibytes, MIB, 0.0, channel=CHANNEL)
+
+
+async def test_a_follower_that_takes_nothing_for_good_is_dropped(host: Host) -> None:
+    leader = await join(host, stalled_timeout=scaled(1))
+    stuck, bystander = await join(host), await join(host)
+    await stuck.subscribe(CHANNEL, keep=1)
+    await bystander.subscribe(CHANNEL, keep=1)
+    await stuck.freeze()
+    await flood(bystander)
+    await until(lambda: bool(events_of(leader, "follower_stalled")))
+    (entry,) = events_of(leader, "follower_stalled")
+    assert (entry["follower_pid"], entry["level"]) == (stuck.pid, "warning")
+    await until(lambda: bool(events_of(leader, "follower_left")))
+    assert await bystander.call("pid", channel=CHANNEL) == leader.pid
+
+    # When it goes on, it joins again, and its subscription goes on.
+    stuck.thaw()
+    assert await stuck.call("pid", channel=CHANNEL) == leader.pid
+    await until(lambda: len(events_of(leader, "follower_joined")) == 3)
+    assert len(events_of(leader, "follower_stalled")) == 1
+
+
+async def test_a_follower_that_was_stopped_for_a_while_stays(host: Host) -> None:
+    leader = await join(host, stalled_timeout=scaled(6))
+    stopped, bystander = await join(host), await join(host)
+    await stopped.subscribe(CHANNEL, keep=1)
+    await stopped.freeze()
+    await flood(bystander)
+    await anyio.sleep(scaled(2))  # as in a debugger: this is what is tested
+    stopped.thaw()
+    assert await stopped.call("pid", channel=CHANNEL) == leader.pid
+    assert events_of(leader, "follower_left") == []
+
+
+async def test_a_leader_that_was_stopped_itself_drops_nobody(host: Host) -> None:
+    leader = await join(host, stalled_timeout=scaled(3))
+    bystander = await join(host)
+    silent = SilentFollower(host.port, CHANNEL)
+    silent.subscribe(REG)
+    await until(lambda: len(events_of(leader, "follower_joined")) == 2)
+    await flood(bystander)
+    await leader.freeze()
+    await anyio.sleep(scaled(4))  # longer than the limit, by the clock
+    leader.thaw()
+    # Now it is awake, and has much for a follower that could take nothing as nothing came.
+    silent.call("pid")
+    await anyio.to_thread.run_sync(silent.read_answers, 3)
+    assert await bystander.call("pid", channel=CHANNEL) == leader.pid
+    assert events_of(leader, "follower_stalled") == []
+    assert events_of(leader, "follower_left") == []
+    silent.close()

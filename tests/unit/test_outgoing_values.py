@@ -106,6 +106,7 @@ def test_registrations_that_wait_take_turns() -> None:
         values.deliver_event("a", encoded(number))
         values.deliver_event("b", encoded(number))
         values.deliver("s", encoded(100 + number))
+    assert values.waiting_bytes == 20 * len(encoded(0)) + len(encoded(109))
     values.on_taken(wire.take(5))
     assert (wire.got["a"], wire.got["b"], wire.got["s"][-1]) == ([0, 1], [0, 1], 109)
 
