@@ -150,6 +150,11 @@ class APIClientBase(anyio.AsyncContextManagerMixin, Generic[RealT]):
         """How many calls were sent again after a leader was lost."""
         return self._client.resent_calls
 
+    @property
+    def loop_lag(self) -> float:
+        """How late the event loop has run; see `Client.loop_lag`."""
+        return self._client.loop_lag
+
     def on_state_change(
         self, listener: Callable[[ClientState, ClientState], object]
     ) -> Callable[[], None]:

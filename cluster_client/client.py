@@ -40,6 +40,7 @@ from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method, delegate_function
 from cluster_client._event_queue import Gap, lost_gap
 from cluster_client._logs import Log
+from cluster_client._loop_lag import LoopLag
 from cluster_client._membership import Membership
 from cluster_client._owned_tasks import OwnedTasks
 from cluster_client._publishing import Publishing
@@ -101,6 +102,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
             on_state=self._on_state,
         )
         self._state_listeners: list[Callable[[ClientState, ClientState], object]] = []
+        self._lag = LoopLag(options.lag_warning, self._log)
         self._calling = Calling(spec, self._membership, self._check_open)
         self._generation = _fork.generation()
 
@@ -148,6 +150,15 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
     def resent_calls(self) -> int:
         """How many calls were sent again after a leader was lost."""
         return self._calling.resent
+
+    @property
+    def loop_lag(self) -> float:
+        """How late this process's event loop has run at worst in the last minute, in seconds.
+
+        What blocks it, a method of the real client above all, holds up all processes while this
+        one leads. 0 outside of ``async with``, and where ``lag_warning`` is ``math.inf``.
+        """
+        return self._lag.worst
 
     def on_state_change(
         self, listener: Callable[[ClientState, ClientState], object]
@@ -210,6 +221,7 @@ class Client(anyio.AsyncContextManagerMixin, Generic[RealT]):
                 self._publishing = Publishing(self._spec, self._calling.call, self._log)
                 membership.begin()  # state listeners may use the client from here on
                 tasks.start_soon(membership.run)
+                tasks.start_soon(self._lag.run)
                 try:
                     await membership.wait_opened()
                     self._check_open()

@@ -58,6 +58,8 @@ class ClientOptions:
             it is dropped; may be ``math.inf``. A process that is stopped takes nothing, so this
             is longer than one is looked at in a debugger.
         drain_timeout: How long a closing leader lets running calls finish.
+        lag_warning: How late the event loop may run before that is logged, once per episode; with
+            ``math.inf`` it is not measured.
         auto_generate: Delegate public coroutine methods and async generators without being
             told to.
         is_broadcast: Whether every subscriber gets each value, or just one does.
@@ -90,6 +92,7 @@ class ClientOptions:
     check_heartbeat: bool = True
     stalled_timeout: float = 300.0
     drain_timeout: float = 10.0
+    lag_warning: float = 1.0
     auto_generate: bool = True
     is_broadcast: bool = True
     sticky_publish: bool = False
@@ -170,7 +173,7 @@ class ClientOptions:
         check_duration("drain_timeout", self.drain_timeout, allow_zero=True, finite=True)
         for name in ("connect_timeout", "heartbeat_interval"):
             check_duration(name, getattr(self, name), allow_zero=False, finite=True)
-        for name in ("max_wait_time", "response_timeout", "stalled_timeout"):
+        for name in ("max_wait_time", "response_timeout", "stalled_timeout", "lag_warning"):
             check_duration(name, getattr(self, name), allow_zero=False, finite=False)
         if self.subscribe_timeout is not None:
             check_duration(

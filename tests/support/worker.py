@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -101,6 +102,7 @@ class Commands:
             "epoch": client.epoch,
             "state": client.state.value,
             "resent": client.resent_calls,
+            "loop_lag": client.loop_lag,
         }
 
     async def call(self, channel: str, method: str, arguments: list[Any]) -> Any:
@@ -155,6 +157,10 @@ class Commands:
 
     async def first_answer_since(self, channel: str, moment: float) -> tuple[int, float]:
         return await self._loads[channel].first_answer_since(moment)
+
+    def block(self, seconds: float) -> None:
+        """Keep the event loop from turning."""
+        threading.Event().wait(seconds)
 
     # ------------------------------------------------------- other processes
 
