@@ -172,6 +172,7 @@ class FrameDecoder:
         with memoryview(buffer) as view:
             application = bytes(view[middle:end])
         self._start = end
+        self._needed = HEADER_SIZE  # what follows may be whole already
         return Frame(kind == RESPONSE, request_id, timeout_ms, connection, application)
 
     def _compact(self) -> None:

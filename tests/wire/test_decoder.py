@@ -368,3 +368,17 @@ def test_frames_before_an_error_are_given_first(size: int) -> None:
     assert found == [whole]
     assert isinstance(decoder.failure, RemoteProtocolError)
     assert decoder.receive_frames(encode_frame(whole)) == []
+
+
+def test_a_frame_behind_one_that_was_taken_alone_is_not_kept_back() -> None:
+    """As the first frames of a link, which arrive with the rest of the answer to a registration."""
+    answer = Frame(True, 10, 0, b'{"type":"answer"}' + b" " * 200)
+    goodbye = Frame(False, 1, 0, b'{"type":"goodbye"}')
+    data = encode_frame(answer) + encode_frame(goodbye)
+    for cut in range(1, len(encode_frame(answer))):
+        decoder = FrameDecoder()
+        decoder.receive_data(data[:cut])
+        assert decoder.next_frame() is None
+        decoder.receive_data(data[cut:])
+        assert decoder.next_frame() == answer
+        assert decoder.receive_frames(b"") == [goodbye]
