@@ -91,7 +91,7 @@ class Leader(LocalSession):
         try:
             async with anyio.create_task_group() as connections:
                 self._tasks = connections
-                self._workers = Workers(connections)
+                self._workers = Workers(connections, self._log)
                 connections.start_soon(self._calls.watch_deadlines)
                 connections.start_soon(self._seat.accept, self._log)
                 connections.start_soon(self._give_up_start)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, Final
 
 import anyio
 import anyio.abc
 
-from cluster_client import _clock
+from cluster_client import _backend, _clock
 from cluster_client._calls import Admission, CallExecutor, Outcome
 from cluster_client._clock import Deadline
 from cluster_client._dialects import Dialect, read_call
@@ -57,6 +58,7 @@ _REFUSED: Final = InvokeResult(success=False, refused=True).encode()
 _HEARTBEAT_ACK: Final = HeartbeatAck().encode()
 _SNAPSHOT: Final = SnapshotMessage().encode()
 _MISSED_HEARTBEATS: Final = 3
+_SWEEP_TIME: Final = 0.05
 _MAX_HELD: Final = 16
 """Calls of a follower that does not keep up with their results, that are run at a time."""
 
@@ -263,6 +265,9 @@ class Peer:
         except Exception as exc:  # the user's own codec may raise anything
             # The frame was whole, so only this call is broken and not the link.
             outcome = self._calls.failed(exc, self._dialect)
+        except anyio.get_cancelled_exc_class():
+            self._tell_if_cut_off(frame, message)
+            raise
         finally:
             self._end_call(frame, admission)
         if outcome is not None and not admission.cancelled:
@@ -297,11 +302,28 @@ class Peer:
             )
         except Exception as exc:
             outcome = self._calls.failed(exc, self._dialect)
+        except anyio.get_cancelled_exc_class():
+            if not self._tell_if_cut_off(frame, message):
+                raise  # else all others would end with it
         finally:
             self._windows.pop(frame.request_id, None)
             self._end_call(frame, admission)
         if outcome is not None:
             self._respond(frame, message, outcome)
+
+    def _tell_if_cut_off(self, frame: Frame, message: Invoke) -> bool:
+        """Have the follower told that the method's task was cancelled, if it was by a stranger."""
+        if _backend.is_cancelled():
+            return False
+        self._tasks.start_soon(self._tell_cut_off, frame, message)
+        return True
+
+    async def _tell_cut_off(self, frame: Frame, message: Invoke) -> None:
+        # Or all tasks have been, as the event loop ends; then this one ends, too, and whoever
+        # called asks the next leader.
+        await anyio.sleep(_SWEEP_TIME)
+        error = CancelledError("the task in which it ran has been cancelled")
+        self._respond(frame, message, self._calls.failed(error, self._dialect))
 
     def _end_call(self, frame: Frame, admission: Admission) -> None:
         self._calls.dismiss(admission)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any, Final, Protocol
 
 import anyio
 import anyio.abc
 
-from cluster_client._backend import Waiter, waiter_factory
+from cluster_client._backend import Waiter, is_cancelled, waiter_factory
+from cluster_client._logs import describe
 
 __all__ = ["Job", "Lane", "Workers"]
 
@@ -54,16 +55,22 @@ class Workers:
 
     The lanes take turns, so that a burst of one does not keep another one waiting.
 
+    Whoever is given a job's task should not keep it: on asyncio its `cancel` would hit what the
+    worker does by then. It ends this one worker, and no other job.
+
     Args:
         tasks: Runs the workers; its cancellation ends them, amid their jobs.
+        log: Logger, already bound to the client.
     """
 
-    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(self, tasks: anyio.abc.TaskGroup, log: Any) -> None:
         self._tasks = tasks
+        self._log = log
         self._new_waiter = waiter_factory()
         self._lanes: deque[Lane] = deque()
         self._idle: list[Waiter] = []
         self._coming = False  # whether a worker has been woken or started, and not had its turn yet
+        self._woken: Waiter | None = None  # the one that has been woken
 
     def submit(self, lane: Lane, job: Job) -> None:
         """Have a job done soon."""
@@ -76,16 +83,34 @@ class Workers:
 
     def _call_worker(self) -> None:
         self._coming = True
-        if self._idle:
-            self._idle.pop().set_result(None)
-        else:
-            self._tasks.start_soon(self._work)
+        while self._idle:
+            waiter = self._idle.pop()
+            if not waiter.done():  # or it has been cancelled, and does not know yet
+                self._woken = waiter
+                waiter.set_result(None)
+                return
+        self._tasks.start_soon(self._work)
 
     async def _work(self) -> None:
         self._coming = False
+        try:
+            await self._do_jobs()
+        except anyio.get_cancelled_exc_class():
+            if is_cancelled():
+                raise
+            # Somebody has cancelled this task itself, as only asyncio allows. If it did not end
+            # well, the group would end with all others.
+            self._log.warning("worker_cancelled")
+        except RuntimeError as exc:
+            # What is around the jobs cannot be left: one of them has entered a cancel scope or a
+            # task group, and not left it. On asyncio this is the end of the group all the same.
+            self._log.error("cancel_scope_left_open", error=describe(exc))
+
+    async def _do_jobs(self) -> None:
+        """Do jobs until there are too many workers, or this one is not as fresh as a new one."""
         fresh = copy_context()
         lanes = self._lanes
-        while True:
+        while not _has_changed(fresh):
             with anyio.CancelScope() as scope:
                 while not scope.cancel_called:
                     if not lanes:
@@ -105,7 +130,7 @@ class Workers:
                     await job.run(scope)
                     if not lane.queued:
                         lane.on_empty()
-                    if copy_context() != fresh:
+                    if _has_changed(fresh):
                         return  # the next job must not see what this one has set
             # Its job was cancelled, and no other one is to be.
 
@@ -117,5 +142,17 @@ class Workers:
         except BaseException:
             if waiter in self._idle:
                 self._idle.remove(waiter)
+            elif self._woken is waiter:
+                self._coming = False  # it has been woken, and will not do what it was woken for
+                if self._lanes:
+                    self._call_worker()
             raise
         self._coming = False
+
+
+def _has_changed(context: Context) -> bool:
+    """Tell whether another context holds now."""
+    try:
+        return copy_context() != context
+    except Exception:  # a value in it that cannot be compared, as an array of numpy
+        return True

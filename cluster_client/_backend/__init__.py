@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cluster_client._backend._loops import (
     event_loop_waker,
+    is_cancelled,
     is_running,
     is_stray,
     poller,
@@ -29,6 +30,7 @@ __all__ = [
     "check_directory",
     "connect",
     "event_loop_waker",
+    "is_cancelled",
     "is_running",
     "is_stray",
     "poller",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio  # noqa: TID251
 import contextlib
 import contextvars
+import math
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError
 from typing import Any, Final
 
+from anyio import current_effective_deadline
 from anyio.lowlevel import current_token
 
 from cluster_client import _fork
@@ -146,6 +148,14 @@ def stray_cancellations_as_errors() -> Generator[None]:
         if not is_stray(exc):
             raise
         raise CancelledError("what was awaited has been cancelled") from exc
+
+
+def is_cancelled() -> bool:
+    """Tell whether a cancel scope around what runs here has been cancelled.
+
+    A cancellation without that comes from somebody who has cancelled the task itself.
+    """
+    return current_effective_deadline() == -math.inf
 
 
 def is_stray(exc: BaseException) -> bool:

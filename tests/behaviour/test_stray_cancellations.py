@@ -42,6 +42,54 @@ async def test_a_methods_stray_cancellation_is_an_error_of_its_call(
         assert client.epoch == epoch
 
 
+class SelfCancelling(Registry):
+    """Its methods cancel the task in which they run, now or when they have long returned."""
+
+    tasks: list[asyncio.Task[Any]]
+
+    async def get_data(self, path: str, default: Any = None, *, strict: bool = False) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        if path == "keep":
+            type(self).tasks.append(task)
+            return None
+        task.cancel()
+        await asyncio.sleep(3600)
+
+
+async def test_a_method_that_cancels_its_own_task_does_not_end_the_leader(
+    upstream: Upstream, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "get_data", SelfCancelling.get_data)
+    async with registry_in_role("follower", upstream, port) as client:
+        epoch = client.epoch
+        waits = asyncio.ensure_future(client.wait_at_gate("slow"))
+        await upstream.entered.wait()
+        for _ in range(3):
+            with pytest.raises(RemoteInvokeError, match="CancelledError: the task in which it ran"):
+                await client.get_data("/k")
+        upstream.gate.set()
+        assert await waits == "slow"
+        assert await client.echo(1) == 1
+        assert (client.epoch, upstream.started) == (epoch, 1)
+
+
+async def test_a_task_that_is_cancelled_when_its_call_is_over_does_not_end_the_leader(
+    upstream: Upstream, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SelfCancelling, "tasks", [], raising=False)
+    monkeypatch.setattr(Registry, "tasks", SelfCancelling.tasks, raising=False)
+    monkeypatch.setattr(Registry, "get_data", SelfCancelling.get_data)
+    async with registry_in_role("follower", upstream, port) as client:
+        epoch = client.epoch
+        await client.get_data("keep")
+        (task,) = SelfCancelling.tasks
+        task.cancel()
+        assert [await client.echo(number) for number in range(3)] == [0, 1, 2]
+        assert task.done()
+        assert (client.epoch, upstream.started) == (epoch, 1)
+
+
 async def test_a_listeners_stray_cancellation_is_logged_and_the_next_value_comes(
     role: Role, upstream: Upstream, port: int
 ) -> None:

@@ -146,7 +146,7 @@ async def serving(
             calls=calls,
             hub=hub,
             tasks=tasks,
-            workers=Workers(tasks),
+            workers=Workers(tasks, log),
             options=checked,
             may_lead=may_lead,
             log=log,

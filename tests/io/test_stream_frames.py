@@ -182,7 +182,7 @@ async def serving(agreement: Any = AGREED) -> AsyncGenerator[Serving]:
             calls=calls,
             hub=hub,
             tasks=tasks,
-            workers=Workers(tasks),
+            workers=Workers(tasks, log),
             options=options,
             log=log,
         )

@@ -190,7 +190,7 @@ class Interleaving:
                 calls=self.calls,
                 hub=hub,
                 tasks=self.tasks,
-                workers=Workers(self.tasks),
+                workers=Workers(self.tasks, self.log),
                 options=self.options,
                 log=self.log,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - its tasks can be cancelled by anybody
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from cluster_client._workers import _MAX_IDLE, Lane, Workers
+from support.logs import LogRecorder
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
@@ -44,7 +46,7 @@ def lane() -> Lane:
 @asynccontextmanager
 async def workers() -> AsyncGenerator[tuple[Workers, anyio.abc.TaskGroup]]:
     async with anyio.create_task_group() as tasks:
-        yield Workers(tasks), tasks
+        yield Workers(tasks, LogRecorder()), tasks
         tasks.cancel_scope.cancel()
 
 
@@ -160,6 +162,122 @@ async def test_a_job_does_not_see_what_another_one_has_set() -> None:
             pool.submit(one, Job(set_and_look))
             await wait_all_tasks_blocked()
     assert found == ["nothing", "something"] * 5
+
+
+async def test_a_job_does_not_see_what_a_cancelled_one_has_set() -> None:
+    found: list[str] = []
+
+    async def set_and_wait() -> None:
+        seen.set("something")
+        await anyio.sleep_forever()
+
+    async def look() -> None:
+        found.append(seen.get())
+
+    async with workers() as (pool, _):
+        one = lane()
+        job = Job(set_and_wait)
+        pool.submit(one, job)
+        await wait_all_tasks_blocked()
+        assert job.scope is not None
+        job.scope.cancel()
+        await wait_all_tasks_blocked()
+        for _ in range(3):
+            pool.submit(one, Job(look))
+        await wait_all_tasks_blocked()
+    assert found == ["nothing"] * 3
+
+
+class Incomparable:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("more than one element")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+async def test_what_a_job_has_set_need_not_be_comparable() -> None:
+    value: ContextVar[Incomparable] = ContextVar("value")
+    value.set(Incomparable())
+    done: list[str] = []
+
+    async def set_another() -> None:
+        value.set(Incomparable())
+        done.append("set")
+
+    async with workers() as (pool, _):
+        one = lane()
+        for _ in range(3):
+            pool.submit(one, Job(set_another))
+            await wait_all_tasks_blocked()
+    assert done == ["set"] * 3
+
+
+# ------------------------------------------- somebody cancels the worker's task
+
+only_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+"""On trio nobody can cancel a task but through its scopes."""
+
+
+def running_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+@only_asyncio
+async def test_who_cancels_the_task_of_a_job_ends_no_other_one() -> None:
+    done: list[str] = []
+    gate = anyio.Event()
+
+    async def cancel_its_task() -> None:
+        running_task().cancel()
+        await anyio.sleep_forever()
+
+    async def wait() -> None:
+        await gate.wait()
+        done.append("waited")
+
+    async with workers() as (pool, _):
+        one = lane()
+        for function in (wait, cancel_its_task, wait):
+            pool.submit(one, Job(function))
+        await wait_all_tasks_blocked()
+        gate.set()
+        pool.submit(one, Job(wait))
+        await wait_all_tasks_blocked()
+    assert done == ["waited"] * 3
+
+
+@only_asyncio
+@pytest.mark.parametrize("moment", ["idle", "called", "cancelled just now"])
+async def test_a_worker_whose_task_is_cancelled_while_it_has_no_job_is_replaced(
+    moment: str,
+) -> None:
+    tasks: list[asyncio.Task[Any]] = []
+    done: list[str] = []
+
+    async def show_its_task() -> None:
+        tasks.append(running_task())
+
+    async def hurry() -> None:
+        done.append("hurried")
+
+    async with workers() as (pool, _):
+        one = lane()
+        pool.submit(one, Job(show_its_task))
+        await wait_all_tasks_blocked()
+        assert len(pool._idle) == 1
+        if moment == "called":
+            pool.submit(one, Job(hurry))
+        tasks[0].cancel()
+        if moment == "idle":
+            await wait_all_tasks_blocked()
+            assert pool._idle == []
+        for _ in range(3):
+            pool.submit(one, Job(hurry))
+        await wait_all_tasks_blocked()
+        assert tasks[0].done()
+    assert done == ["hurried"] * (4 if moment == "called" else 3)
 
 
 async def test_who_submits_is_told_when_nothing_waits_any_more() -> None:
