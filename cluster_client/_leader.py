@@ -20,6 +20,7 @@ from cluster_client._server import Seat
 from cluster_client._session import ClientSpec, SessionEvents, StartError
 from cluster_client._snapshots import Snapshot
 from cluster_client._stalls import drop_stalled
+from cluster_client._watchdog import Watchdog
 from cluster_client._workers import Workers
 from cluster_protocol import (
     GOODBYE,
@@ -89,21 +90,22 @@ class Leader(LocalSession):
         """
         error: Exception | None = None
         try:
-            async with anyio.create_task_group() as connections:
-                self._tasks = connections
-                self._workers = Workers(connections, self._log)
-                connections.start_soon(self._calls.watch_deadlines)
-                connections.start_soon(self._seat.accept, self._log)
-                connections.start_soon(self._give_up_start)
-                limit = self._spec.options.stalled_timeout
-                connections.start_soon(drop_stalled, self._peers, limit, self._log)
-                with self._start:
-                    error = await self._start_and_serve()
-                if error is not None:
-                    await self._refuse_followers(error)
-                self._seat.vacate(still_wanted=bool(self._peers))
-                await self._dismiss_followers()
-                connections.cancel_scope.cancel()
+            with Watchdog(self._spec.options.watchdog, self._log):
+                async with anyio.create_task_group() as connections:
+                    self._tasks = connections
+                    self._workers = Workers(connections, self._log)
+                    connections.start_soon(self._calls.watch_deadlines)
+                    connections.start_soon(self._seat.accept, self._log)
+                    connections.start_soon(self._give_up_start)
+                    limit = self._spec.options.stalled_timeout
+                    connections.start_soon(drop_stalled, self._peers, limit, self._log)
+                    with self._start:
+                        error = await self._start_and_serve()
+                    if error is not None:
+                        await self._refuse_followers(error)
+                    self._seat.vacate(still_wanted=bool(self._peers))
+                    await self._dismiss_followers()
+                    connections.cancel_scope.cancel()
         finally:
             self._ending = True
             self._seat.vacate()

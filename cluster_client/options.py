@@ -60,6 +60,8 @@ class ClientOptions:
         drain_timeout: How long a closing leader lets running calls finish.
         lag_warning: How late the event loop may run before that is logged, once per episode; with
             ``math.inf`` it is not measured.
+        watchdog: End the process, with status 70, when its event loop has not turned for so long
+            while it leads: one that hangs keeps its port from everybody. ``None``: never.
         auto_generate: Delegate public coroutine methods and async generators without being
             told to.
         is_broadcast: Whether every subscriber gets each value, or just one does.
@@ -93,6 +95,7 @@ class ClientOptions:
     stalled_timeout: float = 300.0
     drain_timeout: float = 10.0
     lag_warning: float = 1.0
+    watchdog: float | None = None
     auto_generate: bool = True
     is_broadcast: bool = True
     sticky_publish: bool = False
@@ -175,6 +178,8 @@ class ClientOptions:
             check_duration(name, getattr(self, name), allow_zero=False, finite=True)
         for name in ("max_wait_time", "response_timeout", "stalled_timeout", "lag_warning"):
             check_duration(name, getattr(self, name), allow_zero=False, finite=False)
+        if self.watchdog is not None:
+            check_duration("watchdog", self.watchdog, allow_zero=False, finite=True)
         if self.subscribe_timeout is not None:
             check_duration(
                 "subscribe_timeout", self.subscribe_timeout, allow_zero=False, finite=False

@@ -21,7 +21,7 @@ LAYERS: Final = (
     {"_fork", "_logs", "_states"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
     {"_alarm", "_loop_lag", "_outbox", "_delegate_options", "_exchange", "_items", "_owned_tasks"},
-    {"_snapshots", "_user_types"},
+    {"_snapshots", "_user_types", "_watchdog"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
     {"_arrivals", "_dialects", "_outgoing", "_real_client", "_streams", "_workers"},
     {"_shared_subscriptions"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -66,6 +67,11 @@ class Flood:
             await anyio.sleep(pause)
             largest = max(largest, resident_size())
         return largest
+
+    @delegate(response_timeout=3600)
+    async def block(self) -> None:
+        """Keep the event loop from turning, for ever."""
+        threading.Event().wait()
 
     async def large(self, size: int) -> bytes:
         """Return so many bytes, after a moment."""

@@ -164,6 +164,10 @@ class Commands:
 
     # ------------------------------------------------------- other processes
 
+    def fork_child_that_hangs(self) -> int:
+        """Fork a child that never returns to the event loop it was copied with."""
+        return fork(signal.pause)
+
     async def bear(
         self, way: str, channel: str, task: dict[str, Any], *, in_thread: bool
     ) -> dict[str, Any]:

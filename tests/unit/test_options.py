@@ -23,7 +23,7 @@ def test_the_defaults_are_nodes_in_seconds() -> None:
     assert (options.heartbeat_interval, options.drain_timeout, options.threads) == (20, 10, 1)
     assert (options.check_heartbeat, options.auto_generate, options.is_broadcast) == (True,) * 3
     assert options.sticky_publish is False
-    assert (options.stalled_timeout, options.lag_warning) == (300, 1)
+    assert (options.stalled_timeout, options.lag_warning, options.watchdog) == (300, 1, None)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,8 @@ def test_the_defaults_are_nodes_in_seconds() -> None:
         ("response_timeout", 0, "a number of seconds, above 0"),
         ("response_timeout", True, "a number of seconds, above 0"),
         ("lag_warning", 0, "a number of seconds, above 0"),
+        ("watchdog", 0, "a number of seconds, above 0, finite"),
+        ("watchdog", math.inf, "a number of seconds, above 0, finite"),
         ("stalled_timeout", 0, "a number of seconds, above 0"),
         ("stalled_timeout", None, "a number of seconds, above 0"),
         ("heartbeat_interval", 0, "a number of seconds, above 0, finite"),
