@@ -44,7 +44,7 @@ class EventQueue(Generic[T]):
         most_bytes: What the values may weigh.
 
     Attributes:
-        dropped: How many values had no room, ever.
+        dropped: How many values had no room; its reader may set it back.
     """
 
     def __init__(

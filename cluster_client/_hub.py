@@ -14,12 +14,12 @@ from typing import Any, Final, Protocol
 import anyio
 import anyio.abc
 
-from cluster_client import _backend
 from cluster_client._backoff import Backoff
 from cluster_client._delegate_options import SUBSCRIBE, UNSUBSCRIBE
 from cluster_client._delegates import DelegateTable
 from cluster_client._encoding import encode
-from cluster_client._event_queue import EventQueue, Gap, lost_gap
+from cluster_client._event_queue import Gap, lost_gap
+from cluster_client._inbox import Inbox
 from cluster_client._logs import describe
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import Registration, check_registration
@@ -31,13 +31,6 @@ __all__ = ["Subscriber", "SubscriptionHub", "Upstream"]
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
-
-MAX_INBOX: Final = 10_000
-"""Values of a registration that came from foreign threads and wait for the event loop; beyond that
-the oldest are dropped."""
-
-MAX_INBOX_BYTES: Final = 64 << 20
-"""What they may weigh."""
 
 
 class Subscriber(Protocol):
@@ -113,9 +106,9 @@ class SubscriptionHub:
         self._broadcast = broadcast
         self._log = log
         self._upstreams: dict[str, Upstream] = {}
-        self._inbox: dict[Upstream, EventQueue[bytes]] = {}
-        self._inbox_lock = threading.Lock()
-        self._wake = _backend.event_loop_waker()
+        self._inbox = Inbox[Upstream](
+            self._take, name=lambda upstream: upstream.registration.key, log=log
+        )
         self._loop_thread = threading.get_ident()
         self._closed = False
         self._suspended = False
@@ -168,7 +161,7 @@ class SubscriptionHub:
     def suspend(self, reason: str) -> None:
         """Ask nothing of the real client any more, as it is lost; `resume` goes on with another."""
         self._suspended = True
-        self._empty_inbox()  # what came before the loss
+        self._inbox.empty()  # what came before the loss
         for upstream in self._upstreams.values():
             self._miss(upstream, lost_gap(reason))
             upstream.active = False
@@ -284,35 +277,9 @@ class SubscriptionHub:
             if threading.get_ident() == self._loop_thread and not self._inbox:
                 self._take(upstream, entry)
             else:
-                self._put_into_inbox(upstream, entry)
+                self._inbox.put(upstream, entry)
 
         return listener
-
-    def _put_into_inbox(self, upstream: Upstream, entry: bytes | Gap) -> None:
-        with self._inbox_lock:
-            inbox = self._inbox.get(upstream)
-            if inbox is None:
-                inbox = self._inbox[upstream] = EventQueue(
-                    "the leader's event loop did not keep up",
-                    most=MAX_INBOX,
-                    most_bytes=MAX_INBOX_BYTES,
-                )
-            if isinstance(entry, Gap):
-                inbox.mark(entry)
-            else:
-                inbox.put(entry, len(entry))
-        self._wake(self._empty_inbox)
-
-    def _empty_inbox(self) -> None:
-        with self._inbox_lock:
-            inboxes, self._inbox = self._inbox, {}
-        for upstream, inbox in inboxes.items():
-            if inbox.dropped:
-                self._log.warning(
-                    "values_dropped", key=upstream.registration.key, dropped=inbox.dropped
-                )
-            while (entry := inbox.take()) is not None:
-                self._take(upstream, entry)
 
     def _take(self, upstream: Upstream, entry: bytes | Gap) -> None:
         if isinstance(entry, Gap):

@@ -6,16 +6,19 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, cast
 
 import anyio
 import anyio.abc
 import pytest
 from anyio import wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
 
 from cluster_client import ConfigurationError, Delegate, Gap
 from cluster_client._delegates import DelegateTable
-from cluster_client._hub import MAX_INBOX, SubscriptionHub
+from cluster_client._hub import SubscriptionHub
+from cluster_client._inbox import MAX_INBOX, PER_TURN
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import check_registration
 from cluster_client._subscriptions import Listener
@@ -460,6 +463,34 @@ async def test_a_listener_never_blocks_its_thread_and_the_oldest_values_go() -> 
         await until(receiver, MAX_INBOX)
         assert receiver.values == list(range(5, MAX_INBOX + 5))
         assert running.log.of("values_dropped") == [{"key": REG.key, "dropped": 5}]
+
+
+async def test_what_threads_bring_keeps_nobody_waiting() -> None:
+    async with running_hub() as running:
+        loud, quiet = Receiver(), Receiver()
+        await running.hub.settle(running.hub.add(REG, "k", loud))
+        await running.hub.settle(running.hub.add(OTHER, "k", quiet))
+        of_loud, of_quiet = running.real.listeners
+
+        def produce() -> None:
+            for number in range(9 * PER_TURN):
+                of_loud(number)
+            of_quiet("only one")
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        thread.join()
+        turns = [0]
+        taken_before_quiet = None
+        while len(loud.values) < 9 * PER_TURN:
+            await checkpoint()
+            turns.append(len(loud.values))
+            if quiet.values and taken_before_quiet is None:
+                taken_before_quiet = len(loud.values)
+        assert max(after - before for before, after in pairwise(turns)) <= 2 * PER_TURN
+        assert taken_before_quiet is not None
+        assert taken_before_quiet <= 3 * PER_TURN
+        assert loud.values == list(range(9 * PER_TURN))
 
 
 async def test_values_of_one_registration_make_no_room_for_anothers() -> None:
