@@ -16,10 +16,11 @@ from cluster_client._dialects import Dialect, read_call
 from cluster_client._hub import Subscriber, SubscriptionHub, Upstream
 from cluster_client._link import Link
 from cluster_client._outgoing import OutgoingValues
+from cluster_client._outgoing_snapshots import OutgoingSnapshots
 from cluster_client._registrations import Registration, check_registration
 from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
-from cluster_client._streams import Window, cost_of
+from cluster_client._streams import LinkSink, Window
 from cluster_client._workers import Lane, Workers
 from cluster_client.errors import EncodeError, LinkClosedError
 from cluster_client.options import ClientOptions
@@ -43,20 +44,17 @@ from cluster_protocol import (
     RegisterChannelResult,
     RemoteProtocolError,
     StreamCredit,
-    StreamItem,
     Subscribe,
     SubscribeAck,
     SubscribeResult,
     Unsubscribe,
     ValuesTaken,
 )
-from cluster_protocol import Snapshot as SnapshotMessage
 
 _SUCCESS: Final = InvokeResult(success=True).encode()
 _FAILURE: Final = InvokeResult(success=False).encode()
 _REFUSED: Final = InvokeResult(success=False, refused=True).encode()
 _HEARTBEAT_ACK: Final = HeartbeatAck().encode()
-_SNAPSHOT: Final = SnapshotMessage().encode()
 _MISSED_HEARTBEATS: Final = 3
 _SWEEP_TIME: Final = 0.05
 _MAX_HELD: Final = 16
@@ -112,7 +110,7 @@ class Peer:
             link, dialect.codec, response_timeout=options.response_timeout
         )
         self._turns = anyio.Semaphore(_MAX_HELD)
-        self._snapshot: bytes | None = None
+        self._snapshots = OutgoingSnapshots(link, tasks)
         self._last_heard = _clock.now()
         self._gone = anyio.Event()
         self._refusing = False
@@ -167,27 +165,9 @@ class Peer:
         return alive and self._may_lead and self.link.has(SNAPSHOT)
 
     def hand_over(self, snapshot: Snapshot | None) -> None:
-        """Give the follower what it is to start from, should it lead next (SPEC 6.8).
-
-        One that does not read gets the latest when it does.
-        """
-        if not self.is_heir:
-            return
-        is_waiting = self._snapshot is not None
-        self._snapshot = b"" if snapshot is None else snapshot.data
-        if not self._outbox.congested:
-            self._send_snapshot()
-        elif not is_waiting:
-            self._tasks.start_soon(self._hand_over_later)
-
-    async def _hand_over_later(self) -> None:
-        await self.link.wait_writable()
-        self._send_snapshot()
-
-    def _send_snapshot(self) -> None:
-        snapshot, self._snapshot = self._snapshot, None
-        if snapshot is not None:
-            self.link.post(_SNAPSHOT, snapshot)
+        """Give the follower what it is to start from, should it lead next (SPEC 6.8)."""
+        if self.is_heir:
+            self._snapshots.put(snapshot)
 
     async def dismiss(self) -> None:
         """Write what is left, and wait until the follower has gone."""
@@ -298,7 +278,7 @@ class Peer:
                 dialect=self._dialect,
                 deadline=Deadline(expires),
                 admission=admission,
-                sink=_LinkSink(self.link, frame.request_id, window),
+                sink=LinkSink(self.link, frame.request_id, window),
             )
         except Exception as exc:
             outcome = self._calls.failed(exc, self._dialect)
@@ -401,23 +381,3 @@ class _Call:
 
     def run(self, scope: anyio.CancelScope) -> Coroutine[Any, Any, None]:
         return self._peer.serve_call(self._frame, self._message, self._admission, scope)
-
-
-class _LinkSink:
-    """Sends the items of a stream; see `ItemSink`.
-
-    Args:
-        link: To the follower.
-        call_id: Request id of the call.
-        window: What the follower has room for.
-    """
-
-    def __init__(self, link: Link, call_id: int, window: Window) -> None:
-        self._link = link
-        self._head = StreamItem(call_id).encode()
-        self._window = window
-
-    async def put(self, data: bytes) -> None:
-        await self._link.wait_writable()
-        await self._window.take(cost_of(len(data)))
-        self._link.post(self._head, data)

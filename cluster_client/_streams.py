@@ -8,9 +8,19 @@ from typing import Final, Protocol
 
 import anyio
 
+from cluster_client._link import Link
 from cluster_client._subscriptions import EncodedValue
+from cluster_protocol import StreamItem
 
-__all__ = ["FIRST_CREDIT", "ItemSink", "ItemSource", "StreamReader", "Window", "cost_of"]
+__all__ = [
+    "FIRST_CREDIT",
+    "ItemSink",
+    "ItemSource",
+    "LinkSink",
+    "StreamReader",
+    "Window",
+    "cost_of",
+]
 
 FIRST_CREDIT: Final = 64
 """What a reader gives at first: enough to keep a leader busy while the next credit travels."""
@@ -67,6 +77,26 @@ class ItemSink(Protocol):
             Safe: it is not sent, and costs nothing.
         """
         ...
+
+
+class LinkSink:
+    """Sends the items of a stream; see `ItemSink`.
+
+    Args:
+        link: To the follower.
+        call_id: Request id of the call.
+        window: What the follower has room for.
+    """
+
+    def __init__(self, link: Link, call_id: int, window: Window) -> None:
+        self._link = link
+        self._head = StreamItem(call_id).encode()
+        self._window = window
+
+    async def put(self, data: bytes) -> None:
+        await self._link.wait_writable()
+        await self._window.take(cost_of(len(data)))
+        self._link.post(self._head, data)
 
 
 class ItemSource(Protocol):
