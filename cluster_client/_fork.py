@@ -6,10 +6,11 @@ of our descriptors is replaced. They are replaced and not closed: the event loop
 objects still refer to the numbers, and closing them the ordinary way would
 unregister them from an epoll instance that is shared with the parent.
 
-That epoll instance is replaced, too, by an empty one. A child that goes on in the event
-loop it was copied with, be it for as long as ``sys.exit`` unwinds it, would else take the
-parent's events away, or have it forget sockets. And the child's signals are not written
-into the parent's event loop any more: SIGTERM for the child would terminate the parent.
+That epoll instance is replaced, too, by one that waits for nothing but threads of the child.
+A child that goes on in the event loop it was copied with, be it for as long as ``sys.exit``
+unwinds it, would else take the parent's events away, or have it forget sockets. And the
+child's signals are not written into the parent's event loop any more: SIGTERM for the child
+would terminate the parent.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 _protections: Final[set[Protection]] = set()
-_pollers: Final[Counter[int]] = Counter()
+_pollers: Final[Counter[Poller]] = Counter()
 _generation = 0
 _no_fork: Final = threading.RLock()
 """Held while there is a socket that is not protected yet; forks of other threads wait for it."""
@@ -81,13 +82,24 @@ def release(protection: Protection) -> None:
     _protections.discard(protection)
 
 
+class Poller(NamedTuple):
+    """What an event loop waits with.
+
+    Attributes:
+        epoll: Descriptor of its epoll instance.
+        waker: The two ends of the pair of sockets that wakes it, the reading one first.
+    """
+
+    epoll: int
+    waker: tuple[int, int] | None = None
+
+
 @contextlib.contextmanager
-def isolated(poller: int | None) -> Generator[None]:
-    """Give every child that is forked meanwhile an epoll instance of its own.
+def isolated(poller: Poller | None) -> Generator[None]:
+    """Give every child that is forked meanwhile a poller of its own.
 
     Args:
-        poller: The descriptor of the event loop's; ``None`` if it has none, as kqueue is not
-            inherited.
+        poller: The event loop's; ``None`` if it has none of this kind, as kqueue is not inherited.
     """
     if poller is None:
         yield
@@ -125,11 +137,19 @@ def _in_child() -> None:
         _pollers.clear()
 
 
-def _replace_poller(poller: int) -> None:
+def _replace_poller(poller: Poller) -> None:
     with contextlib.suppress(OSError):  # closed
-        if os.readlink(f"/proc/self/fd/{poller}") == "anon_inode:[eventpoll]":
-            with select.epoll() as substitute:
-                os.dup2(substitute.fileno(), poller, inheritable=False)
+        if os.readlink(f"/proc/self/fd/{poller.epoll}") != "anon_inode:[eventpoll]":
+            return
+        with select.epoll() as substitute:
+            if poller.waker is not None:
+                ends = socket.socketpair()
+                for end, descriptor in zip(ends, poller.waker, strict=True):
+                    end.setblocking(False)
+                    os.dup2(end.fileno(), descriptor, inheritable=False)
+                    end.close()
+                substitute.register(poller.waker[0], select.EPOLLIN)
+            os.dup2(substitute.fileno(), poller.epoll, inheritable=False)
 
 
 def _after_in_child() -> None:

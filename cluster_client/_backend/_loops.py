@@ -8,6 +8,7 @@ import contextvars
 import math
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError
+from operator import attrgetter
 from typing import Any, Final
 
 from anyio import current_effective_deadline
@@ -108,28 +109,29 @@ def start_background_task(function: Callable[[], Coroutine[Any, Any, None]]) -> 
 _background_tasks: Final[set[asyncio.Future[None]]] = set()
 
 
-def poller() -> int | None:
-    """Return the descriptor of the running event loop's epoll instance, if it has one.
+def poller() -> _fork.Poller | None:
+    """Return what the running event loop waits with, if that is an epoll instance.
 
     Nobody offers it, so it is taken from where it is today; a test watches whether it still is.
     """
     loop = current_token().native_token
+    places = [("_get_backend_id",), ("_selector._selector", "_ssock", "_csock")]  # uvloop's first
     if not isinstance(loop, asyncio.AbstractEventLoop):
         import trio._core._run as trio_run  # noqa: PLC0415, TID251 - an optional dependency
 
-        context: Any = trio_run.GLOBAL_RUN_CONTEXT
-        return _descriptor(getattr(context.runner.io_manager, "_epoll", None), "fileno")
-    uvloop_poller = _descriptor(loop, "_get_backend_id")
-    if uvloop_poller is not None:
-        return uvloop_poller
-    selector = getattr(loop, "_selector", None)
-    return _descriptor(getattr(selector, "_selector", None), "fileno")
-
-
-def _descriptor(owner: object, method: str) -> int | None:
-    function = getattr(owner, method, None)
-    found = function() if callable(function) else None
-    return found if isinstance(found, int) else None
+        loop = trio_run.GLOBAL_RUN_CONTEXT
+        waker = "runner.entry_queue.wakeup"
+        places = [("runner.io_manager._epoll", f"{waker}.wakeup_sock", f"{waker}.write_sock")]
+    for names in places:
+        try:
+            epoll, *ends = (attrgetter(name)(loop) for name in names)
+        except AttributeError:
+            continue
+        if not ends:
+            return _fork.Poller(epoll())
+        reading, writing = (end.fileno() for end in ends)
+        return _fork.Poller(epoll.fileno(), (reading, writing))
+    return None
 
 
 @contextlib.contextmanager

@@ -116,7 +116,7 @@ def _in_thread(function: Callable[[], Any]) -> Any:
 
 async def _follow(task: Task) -> int:
     """Be a follower; returns who leads."""
-    options = {"name": task.channel, "is_leader": False, **task.place}
+    options = {"name": task.channel, "is_leader": False, "response_timeout": LIMIT, **task.place}
     async with cluster(Ledger, **options).create(task.directory) as client:
         leader: int = await client.pid()
         return leader

@@ -122,7 +122,7 @@ def test_a_child_has_an_epoll_instance_of_its_own(
     with select.epoll() as poller, select.epoll() as shared:
         poller.register(here, select.EPOLLIN)
         os.dup2(poller.fileno(), shared.fileno())  # what a parent has of it
-        with _fork.isolated(poller.fileno()):
+        with _fork.isolated(_fork.Poller(poller.fileno())):
             _fork._in_child()
         there.send(b"x")
         assert poller.poll(0) == []
@@ -133,17 +133,18 @@ def test_what_is_no_epoll_instance_any_more_is_left_alone(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = pair
-    with _fork.isolated(here.fileno()), _fork.isolated(here.fileno()):
+    with _fork.isolated(_fork.Poller(here.fileno())), _fork.isolated(_fork.Poller(here.fileno())):
         _fork._in_child()
     there.send(b"x")
     assert here.recv(1) == b"x"
 
 
 def test_an_event_loop_counts_as_long_as_somebody_needs_it() -> None:
-    with _fork.isolated(17):
-        with _fork.isolated(17), _fork.isolated(None):
+    one = _fork.Poller(17)
+    with _fork.isolated(one):
+        with _fork.isolated(one), _fork.isolated(None):
             pass
-        assert _fork._pollers == {17: 1}
+        assert _fork._pollers == {one: 1}
     assert _fork._pollers == {}
 
 
@@ -154,20 +155,37 @@ def test_signals_of_a_child_do_not_wake_the_parents_event_loop() -> None:
         there.setblocking(False)
         signal.set_wakeup_fd(there.fileno())
         try:
-            with _fork.isolated(here.fileno()):
+            with _fork.isolated(_fork.Poller(here.fileno())):
                 _fork._in_child()
         finally:
             left = signal.set_wakeup_fd(-1)
     assert left == -1
 
 
-def target_of(poller: int | None) -> str:
+def target_of(poller: _fork.Poller | None) -> str:
     assert poller is not None, "the event loop's library keeps it elsewhere now"
-    return os.readlink(f"/dev/fd/{poller}")
+    return os.readlink(f"/dev/fd/{poller.epoll}")
 
 
 async def test_the_event_loops_epoll_instance_is_known() -> None:
-    assert target_of(_backend.poller()) == "anon_inode:[eventpoll]"
+    poller = _backend.poller()
+    assert target_of(poller) == "anon_inode:[eventpoll]"
+    assert poller is not None
+    assert poller.waker is not None
+
+
+def test_a_child_wakes_its_copy_of_the_event_loop_and_no_other() -> None:
+    here, there = socket.socketpair()
+    parents = here.dup()
+    with here, there, parents, select.epoll() as epoll:
+        waker = here.fileno(), there.fileno()
+        with _fork.isolated(_fork.Poller(epoll.fileno(), waker)):
+            _fork._in_child()
+        there.send(b"x")
+        assert epoll.poll(0) == [(here.fileno(), select.EPOLLIN)]
+        assert here.recv(2) == b"x"
+        parents.setblocking(False)
+        assert parents.recv(1) == b"", "its other end was replaced, and nothing was sent before"
 
 
 def test_that_of_uvloop_too() -> None:
