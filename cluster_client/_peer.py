@@ -21,6 +21,7 @@ from cluster_client._registrations import Registration, check_registration
 from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
 from cluster_client._streams import LinkSink, Window
+from cluster_client._turns import Turns
 from cluster_client._workers import Lane, Workers
 from cluster_client.errors import EncodeError, LinkClosedError
 from cluster_client.options import ClientOptions
@@ -57,8 +58,6 @@ _REFUSED: Final = InvokeResult(success=False, refused=True).encode()
 _HEARTBEAT_ACK: Final = HeartbeatAck().encode()
 _MISSED_HEARTBEATS: Final = 3
 _SWEEP_TIME: Final = 0.05
-_MAX_HELD: Final = 16
-"""Calls of a follower that does not keep up with their results, that are run at a time."""
 
 
 class Peer:
@@ -109,7 +108,7 @@ class Peer:
         self._values = OutgoingValues(
             link, dialect.codec, response_timeout=options.response_timeout
         )
-        self._turns = anyio.Semaphore(_MAX_HELD)
+        self._turns = Turns(link)
         self._snapshots = OutgoingSnapshots(link, tasks)
         self._last_heard = _clock.now()
         self._gone = anyio.Event()
@@ -123,6 +122,7 @@ class Peer:
     def refuse_calls(self) -> None:
         """Run no more calls: leadership ends (SPEC 8.4)."""
         self._refusing = True
+        self._turns.end()  # or a follower that does not read would keep us here
 
     async def run(self) -> None:
         """Serve until the follower is gone; then nothing of it is left behind."""
@@ -240,8 +240,10 @@ class Peer:
                 admission=admission,
             )
             if self._outbox.congested and not admission.cancelled:
-                run = self._run_in_turn(run)
+                run = self._turns.run(run)
             outcome = await run
+        except LinkClosedError:
+            outcome = self._calls.refused(message.method, self._dialect)
         except Exception as exc:  # the user's own codec may raise anything
             # The frame was whole, so only this call is broken and not the link.
             outcome = self._calls.failed(exc, self._dialect)
@@ -252,19 +254,6 @@ class Peer:
             self._end_call(frame, admission)
         if outcome is not None and not admission.cancelled:
             self._respond(frame, message, outcome)
-
-    async def _run_in_turn(self, run: Coroutine[Any, Any, Outcome | None]) -> Outcome | None:
-        """Run a call when the follower reads again: until then its result would wait here.
-
-        A few at a time, as all that wait would go on at once, and only their results show that
-        there is room for fewer.
-        """
-        try:
-            async with self._turns:
-                await self.link.wait_writable()
-                return None if self.link.state is LinkState.CLOSED else await run
-        finally:
-            run.close()  # not begun, if the caller has given up
 
     async def _serve_stream(
         self, frame: Frame, message: Invoke, admission: Admission, window: Window

@@ -671,6 +671,46 @@ async def test_a_call_that_waits_for_its_reader_is_not_run_when_its_caller_gives
         assert serves.upstream.executed == []
 
 
+async def test_calls_that_wait_for_their_reader_are_refused_when_leadership_ends() -> None:
+    """Or a follower that does not read would delay the hand-over, and never learn of its calls."""
+    async with serving() as serves:
+        serves.upstream.data = Large()
+        serves.transport.outgoing.capacity = 0
+        for _ in range(FILL):
+            serves.send_call("get_data", "/large")
+        calls = {serves.send_call("set_data", "/k", number) for number in range(40)}
+        await wait_all_tasks_blocked()
+        assert serves.calls.running == 40
+        serves.peer.refuse_calls()
+        await wait_all_tasks_blocked()
+        assert serves.calls.running == 0
+        serves.transport.outgoing.grow(math.inf)
+        for _ in range(FILL):
+            await serves.follower.receive()
+        for _ in range(40):
+            frame, message = await serves.follower.receive_message()
+            assert message == InvokeResult(success=False, refused=True)
+            calls.remove(frame.request_id)
+        assert serves.upstream.executed == []
+
+
+async def test_a_call_that_has_had_its_turn_ends_well_when_leadership_ends() -> None:
+    async with serving() as serves:
+        serves.upstream.data = Large()
+        serves.transport.outgoing.capacity = 0
+        for _ in range(FILL):
+            serves.send_call("get_data", "/large")
+        call = serves.send_call("wait_at_gate", "slow")
+        await wait_all_tasks_blocked()
+        serves.transport.outgoing.grow(math.inf)
+        await serves.upstream.entered.wait()
+        serves.peer.refuse_calls()
+        serves.upstream.gate.set()
+        for _ in range(FILL):
+            await serves.follower.receive()
+        assert await serves.answer_to(call) == (InvokeResult(success=True), "slow")
+
+
 async def test_calls_that_wait_for_a_reader_who_dies_are_not_run() -> None:
     async with serving() as serves:
         serves.upstream.data = Large()
