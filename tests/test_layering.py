@@ -24,7 +24,7 @@ LAYERS: Final = (
     {"_owned_tasks", "_snapshots", "_user_types", "_watchdog"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
     {"_arrivals", "_dialects", "_outgoing", "_outgoing_snapshots"},
-    {"_real_client", "_shared_subscriptions", "_streams", "_workers"},
+    {"_real_client", "_shared_subscriptions", "_streams", "_turns", "_workers"},
     {"_calls", "_hub", "_server", "streams"},
     {"_peer", "_session"},
     {"_stalls"},
