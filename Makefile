@@ -8,13 +8,15 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # As many processes as there are cores; worksteal, as the tests take very different times.
 PYTEST ?= pytest -n auto --dist worksteal
 ARGS   ?=
+SECONDS ?= 60
+TARGETS ?=
 ZOOKEEPER_JAR := /usr/share/java/zookeeper.jar
 
 # Coverage of the processes that the tests start: see "Measuring subprocesses" in its manual.
 COVERAGE_ENV = COVERAGE_FILE="$(CURDIR)/.coverage" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo venv install test test-interop chaos soak lint types check bench clean zookeeper node
+.PHONY: help demo venv install test test-interop chaos soak fuzz lint types check bench clean zookeeper node
 
 help:
 	@echo "make demo     four processes share one database client, and survive their leader's death;"
@@ -23,6 +25,8 @@ help:
 	@echo "make test-interop  the tests with Node processes only, without coverage"
 	@echo "make chaos    processes killed, frozen, cut off and lied to, against a model of what callers"
 	@echo "              may see; ARGS='--seconds 60 --seed 1 --seeds 10', ARGS='--plant resend'"
+	@echo "make fuzz     random input for all that reads what a peer sends, guided by coverage;"
+	@echo "              SECONDS=600 for each target, TARGETS='leader msgpack' for a choice"
 	@echo "make soak     a steady load for MINUTES=15: memory, descriptors, tasks, threads stay flat"
 	@echo "make lint     ruff"
 	@echo "make types    mypy and pyright"
@@ -53,6 +57,10 @@ MINUTES ?= 15
 
 chaos: $(VENV)/.dev
 	@$(FAULTS_ENV) $(BIN)/python -m faults.chaos $(ARGS)
+
+# What was learned is kept in .fuzz, and the next run goes on from there.
+fuzz: $(VENV)/.fuzz
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(TARGETS:%=--target %) $(ARGS)
 
 soak: $(VENV)/.dev
 	@$(FAULTS_ENV) $(BIN)/python -m faults.soak --minutes $(MINUTES) $(ARGS)
@@ -97,7 +105,7 @@ bench: node
 	@benchmarks/.env/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 clean:
-	rm -rf $(VENV) benchmarks/.env build dist htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) .fuzz benchmarks/.env build dist htmlcov .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -119,3 +127,8 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@$(PIP) install --upgrade 'pip>=25.1'  # the first that knows --group
 	@$(PIP) install -e '.[cli,trio,uvloop,zookeeper]' --group dev
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	@echo "installing atheris"
+	@$(PIP) install --group fuzz
+	@touch $@

@@ -121,15 +121,39 @@ def from_failure(failure: Failure) -> Exception:
 
 
 def _rebuild(cls: type[Exception], failure: Failure) -> Exception:
+    """Make an exception of a class.
+
+    Raises:
+        Exception: If what arrived does not suit the class.
+    """
     args: tuple[Any, ...] = (failure.message,) if failure.args is None else failure.args
     # A builtin keeps its args in C, and some read them only in __init__.
-    exc = cls(*args) if cls in _BUILTINS else cls.__new__(cls, *args)
-    if cls not in _BUILTINS:
+    is_builtin = cls in _BUILTINS
+    exc = cls(*args) if is_builtin else cls.__new__(cls, *args)
+    if not is_builtin:
         exc.args = args
     for name, value in failure.fields.items():
-        if not hasattr(BaseException, name):  # a peer must not replace `add_note`, say
+        # A peer must not replace `add_note`, say, nor make `__notes__`; and what a builtin has of
+        # its own comes of its args.
+        if not (name.startswith("_") or hasattr(cls if is_builtin else BaseException, name)):
             setattr(exc, name, value)
+    _check_text(exc)
     return exc
+
+
+def _check_text(exc: Exception) -> None:
+    """Check that an exception can be shown, lest its catcher fail when it logs it.
+
+    Raises:
+        Exception: If it cannot.
+    """
+    if isinstance(exc, (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError)):
+        # Python reads beyond the object where these are wrong: its `str` would kill the process.
+        size = len(exc.object or "")  # a class of users' has none, made without its `__init__`
+        if not 0 <= exc.start <= exc.end <= size:
+            raise ValueError(f"places {exc.start} to {exc.end} of {size}")
+    for show in (str, repr):
+        show(exc)
 
 
 def _arguments(exc: BaseException) -> tuple[Any, ...]:

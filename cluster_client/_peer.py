@@ -38,7 +38,6 @@ from cluster_protocol import (
     Invoke,
     InvokeResult,
     Json,
-    LocalProtocolError,
     Message,
     RealClientState,
     RegisterChannel,
@@ -47,7 +46,6 @@ from cluster_protocol import (
     StreamCredit,
     Subscribe,
     SubscribeAck,
-    SubscribeResult,
     Unsubscribe,
     ValuesTaken,
 )
@@ -314,10 +312,6 @@ class Peer:
         self._answer(frame, head, outcome.data)
 
     def _subscribe(self, request_id: int, key: str, reg: Json, events: bool) -> None:
-        try:
-            SubscribeResult(key).encode()
-        except LocalProtocolError as exc:
-            raise RemoteProtocolError(f"a key that cannot be sent back: {exc}") from exc
         upstream = self._hub.add(self._registration(reg), key, self._subscriber(events))
         if self.link.has(SUBSCRIBE_ACK):
             self._tasks.start_soon(self._confirm, request_id, upstream)

@@ -204,3 +204,45 @@ def test_with_a_broken_codec_there_is_still_an_answer() -> None:
 
 def test_registering_twice_is_the_same_as_once() -> None:
     assert register_exception(QuotaError) is QuotaError
+
+
+_PLACES = [(-(2**30), 1 - 2**30), (-1, 0), (2, 1), (2, 3), (2**62, 2**62 + 1)]
+
+
+@pytest.mark.parametrize(("start", "end"), _PLACES)
+@pytest.mark.parametrize("decoding", [True, False])
+def test_an_error_whose_text_python_cannot_make_arrives_wrapped(
+    decoding: bool, start: int, end: int
+) -> None:
+    """Python would read memory that is not the object's, when somebody logs the error."""
+    name, given = ("UnicodeDecodeError", b"xy") if decoding else ("UnicodeEncodeError", "xy")
+    failure = Failure(name, "m", module="builtins", args=("utf-8", given, start, end, "why"))
+    arrived = from_failure(failure)
+    assert isinstance(arrived, RemoteInvokeError)
+    assert str(arrived)
+
+
+@pytest.mark.parametrize("name", ["start", "end", "object", "reason", "encoding"])
+def test_a_peer_cannot_replace_what_a_builtin_keeps_by_itself(name: str) -> None:
+    args = ("utf-8", b"xy", 0, 1, "why")
+    failure = Failure("UnicodeDecodeError", "", module="builtins", args=args, fields={name: -9})
+    arrived = from_failure(failure)
+    assert (type(arrived), arrived.args) == (UnicodeDecodeError, args)
+    assert str(arrived) == "'utf-8' codec can't decode byte 0x78 in position 0: why"
+
+
+def test_a_registered_class_whose_text_cannot_be_made_arrives_wrapped() -> None:
+    """Its attributes are missing, that its text is made of."""
+    failure = Failure("RefusedError", "'m' was refused", module="cluster_client.errors")
+    arrived = from_failure(failure)
+    assert isinstance(arrived, RemoteInvokeError)
+    assert "'m' was refused" in str(arrived)
+
+
+@pytest.mark.parametrize("notes", [5, ["a", 5], None])
+def test_a_peer_cannot_replace_an_exceptions_notes(notes: object) -> None:
+    fields = {"__notes__": notes}
+    failure = Failure("ValueError", "m", stack="there", module="builtins", fields=fields)
+    arrived = from_failure(failure)
+    assert type(arrived) is ValueError
+    assert arrived.__notes__ == ["Raised in the leader:\nthere"]

@@ -112,6 +112,12 @@ def test_any_value_comes_out_as_it_went_in(value: Json) -> None:
         b"undefined",
         b'"\xff"',
         b'"\xed\xa0\x80"',
+        b'"\\ud800"',
+        b'{"\\uDFFF":1}',
+        b'["\\ude00\\ud83d"]',
+        b"1e999",
+        b"[-1e309]",
+        b"1" * 400 + b".0",
         b'\xef\xbb\xbf"a"',
         '"a"'.encode("utf-16"),
         '"a"'.encode("utf-32-be"),
@@ -120,6 +126,16 @@ def test_any_value_comes_out_as_it_went_in(value: Json) -> None:
 def test_what_is_not_json_in_utf8_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match=r"^not JSON: b['\"]"):
         CODEC.decode(data)
+
+
+def test_pairs_of_surrogates_are_one_character() -> None:
+    assert CODEC.decode(b'{"\\uD83D\\ude00":"\\\\ud800"}') == {"\U0001f600": "\\ud800"}
+
+
+def test_the_greatest_and_the_smallest_double_are_read() -> None:
+    assert CODEC.decode(b"[1.7976931348623157e308,5e-324,1e-999]") == [
+        *(1.7976931348623157e308, 5e-324, 0.0)
+    ]
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b"9" * 5000], ids=["deep", "long int"])

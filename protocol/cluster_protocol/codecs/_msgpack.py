@@ -31,6 +31,9 @@ _SET: Final = 7
 _FROZENSET: Final = 8
 _USER_TYPE: Final = 9
 
+_TIMESTAMP_AS_DATETIME: Final = 3
+"""msgpack reads its own extension -1 by itself and asks nobody; else it gave a class of its own."""
+
 _MAX_NEST: Final = 8
 """How deeply sets and user types nest in each other. Each level is a msgpack of its own, whose
 reader takes some 40 kB of C stack: without a limit a peer could overflow it and kill us."""
@@ -69,7 +72,12 @@ class MsgpackCodec:
         """Return the value; see `Codec.decode`."""
         try:
             try:
-                return msgpack.unpackb(data, ext_hook=self._from_extension, strict_map_key=False)
+                return msgpack.unpackb(
+                    data,
+                    ext_hook=self._from_extension,
+                    strict_map_key=False,
+                    timestamp=_TIMESTAMP_AS_DATETIME,
+                )
             except TypeError:
                 # A list cannot be a key. It was a tuple, then: rare, so only now by the slow way,
                 # and from here for all levels, as else each of them could double the work.
@@ -140,6 +148,7 @@ class _Level:
             data,
             ext_hook=self.from_extension,
             strict_map_key=False,
+            timestamp=_TIMESTAMP_AS_DATETIME,
             object_pairs_hook=self._pairs_hook,
         )
 
@@ -295,7 +304,13 @@ _DECODERS: Final[dict[int, Callable[[bytes, _Level], object]]] = {
 
 def _unpack_list(data: bytes, ext_hook: Callable[[int, bytes], object]) -> list[Any]:
     # Members of a set are hashable, so their lists are tuples.
-    items = msgpack.unpackb(data, ext_hook=ext_hook, strict_map_key=False, use_list=False)
+    items = msgpack.unpackb(
+        data,
+        ext_hook=ext_hook,
+        strict_map_key=False,
+        timestamp=_TIMESTAMP_AS_DATETIME,
+        use_list=False,
+    )
     if not isinstance(items, tuple):
         # No TypeError: that one says that a key was a list.
         raise ValueError(f"an extension holds {type(items).__name__}, not a list")  # noqa: TRY004

@@ -1,0 +1,89 @@
+"""What a run has found: each defect once, with the input that shows it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+MEMORY_LIMIT: Final = 100 << 20
+"""Bytes by which one input of a few KiB may make the process grow."""
+
+_UNIT: Final = 1 if sys.platform == "darwin" else 1024
+
+
+class Finding(NamedTuple):
+    """An input that was not read as it should be.
+
+    Attributes:
+        title: Class and place of the error.
+        details: Its traceback.
+        literal: The input, as Python writes it.
+    """
+
+    title: str
+    details: str
+    literal: str
+
+
+class Watch:
+    """Calls a target's function, and notes what it must not do.
+
+    Args:
+        check: The function.
+        file: Where findings are kept, a line each, as the engine ends its process itself.
+    """
+
+    def __init__(self, check: Callable[[bytes], None], file: Path) -> None:
+        self._check = check
+        self._file = file
+        self._known: set[str] = set()
+        self._peak = _peak()
+
+    def __call__(self, data: bytes) -> None:
+        try:
+            self._check(data)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
+            self._note(exc, data)
+        peak = _peak()
+        if peak - self._peak > MEMORY_LIMIT:
+            grown = (peak - self._peak) >> 20
+            self._note(MemoryError(f"{len(data)} bytes of input took {grown} MiB"), data)
+        self._peak = peak
+
+    def _note(self, exc: BaseException, data: bytes) -> None:
+        innermost = _innermost(exc)
+        frames = traceback.extract_tb(innermost.__traceback__)
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "input"
+        title = f"{type(innermost).__name__} at {place}"
+        if title in self._known:
+            return
+        self._known.add(title)
+        details = "".join(traceback.format_exception(exc))
+        found = Finding(title, details, repr(bytes(data)))
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+
+
+def read_findings(file: Path) -> list[Finding]:
+    """Return what was noted in *file*."""
+    if not file.exists():
+        return []
+    return [Finding(*json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _innermost(exc: BaseException) -> BaseException:
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc
+
+
+def _peak() -> int:
+    """Return the most memory that the process has ever had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
