@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import anyio
 import anyio.abc
+from anyio.lowlevel import checkpoint
 
 from cluster_client._backend import Waiter, is_cancelled, waiter_factory
 from cluster_client._logs import describe
@@ -21,6 +22,11 @@ __all__ = ["Job", "Lane", "Workers"]
 
 _MAX_IDLE: Final = 64
 """Workers that wait for the next burst; beyond that they end."""
+
+
+_AT_A_TIME: Final = 128
+"""Jobs after which everybody else in the event loop has a turn: most never wait for anything, and a
+burst of many peers would keep it to itself."""
 
 
 class Job(Protocol):
@@ -70,6 +76,8 @@ class Workers:
         self._lanes: deque[Lane] = deque()
         self._idle: list[Waiter] = []
         self._coming = False  # whether a worker has been woken or started, and not had its turn yet
+        self._done = 0  # jobs that have been begun since the last rest
+        self._resting = False
         self._woken: Waiter | None = None  # the one that has been woken
 
     def submit(self, lane: Lane, job: Job) -> None:
@@ -113,7 +121,9 @@ class Workers:
         while not _has_changed(fresh):
             with anyio.CancelScope() as scope:
                 while not scope.cancel_called:
-                    if not lanes:
+                    if self._done >= _AT_A_TIME:
+                        await self._rest()
+                    if not lanes or self._resting:
                         if len(self._idle) >= _MAX_IDLE:
                             return
                         await self._wait()
@@ -127,12 +137,26 @@ class Workers:
                     # Before the job and not behind it, or the others would wait while it does.
                     if lanes and not self._coming:
                         self._call_worker()
+                    self._done += 1
                     await job.run(scope)
                     if not lane.queued:
                         lane.on_empty()
                     if _has_changed(fresh):
                         return  # the next job must not see what this one has set
             # Its job was cancelled, and no other one is to be.
+
+    async def _rest(self) -> None:
+        """Let everybody else in the event loop have a turn; no other worker goes on meanwhile."""
+        self._done = 0
+        self._resting = True
+        try:
+            await checkpoint()
+        except BaseException:
+            self._resting = False
+            if self._lanes and not self._coming:
+                self._call_worker()  # in its place
+            raise
+        self._resting = False
 
     async def _wait(self) -> None:
         waiter = self._new_waiter()

@@ -6,6 +6,7 @@ import asyncio  # noqa: TID251 - its tasks can be cancelled by anybody
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -13,7 +14,7 @@ import anyio.abc
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from cluster_client._workers import _MAX_IDLE, Lane, Workers
+from cluster_client._workers import _AT_A_TIME, _MAX_IDLE, Lane, Workers
 from support.logs import LogRecorder
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
@@ -102,6 +103,24 @@ async def test_lanes_take_turns() -> None:
         await wait_all_tasks_blocked()
     assert len(done) == 1003
     assert [number for number, name in enumerate(done) if name == "other"] == [1, 3, 5]
+
+
+async def test_a_burst_of_jobs_that_never_wait_leaves_a_turn_to_everybody_else() -> None:
+    done = 0
+
+    async def hurry() -> None:
+        nonlocal done
+        done += 1
+
+    async with workers() as (pool, _):
+        one = lane()
+        for _ in range(5 * _AT_A_TIME):
+            pool.submit(one, Job(hurry))
+        turns = [0]
+        while done < 5 * _AT_A_TIME:
+            await anyio.lowlevel.checkpoint()
+            turns.append(done)
+    assert max(after - before for before, after in pairwise(turns)) <= 2 * _AT_A_TIME
 
 
 async def test_a_cancelled_job_takes_no_other_one_along() -> None:
