@@ -246,7 +246,7 @@ async def test_a_missing_channel_is_explained(upstream: Upstream, port: int) -> 
                 raise AssertionError("opened")
     assert caught.value.holder_pid == os.getpid()
     assert caught.value.holder_channels == ("present",)
-    assert f"process {os.getpid()} holds the port and serves 'present'" in str(caught.value)
+    assert f"process {os.getpid()} holds it and serves 'present'" in str(caught.value)
 
 
 class RegistryAPI(APIClientBase[Registry]):

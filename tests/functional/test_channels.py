@@ -76,7 +76,7 @@ async def test_a_channel_that_nobody_on_the_port_serves_is_named(host: Host) -> 
         await host.open_ledger(second, "Z", max_wait_time=scaled(1))
     assert caught.value.holder_pid == first.pid
     assert list(caught.value.holder_channels) == ["X", "Y"]
-    assert f"process {first.pid} holds the port and serves 'X', 'Y'" in str(caught.value)
+    assert f"process {first.pid} holds it and serves 'X', 'Y'" in str(caught.value)
     assert await first.epoch("X") == epoch
 
 
