@@ -126,8 +126,12 @@ async def join(
     """
     transport = None
     limit = min(connect_timeout, deadline.remaining)
-    with anyio.move_on_after(limit) as scope:
-        transport = await _backend.connect(endpoint)
+    try:
+        with anyio.move_on_after(limit) as scope:
+            transport = await _backend.connect(endpoint)
+    except OSError as exc:  # out of descriptors, most likely: others may give theirs back
+        sighting.reason = f"no connection can be opened: {exc}"
+        return None
     if transport is None:
         if not scope.cancelled_caught:
             sighting.reason = "nothing listens there"

@@ -176,5 +176,7 @@ def _attempt(function: Callable[[], T], default: T) -> T:
     """Call what runs code of users' exceptions and codecs, which may do anything."""
     try:
         return function()
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return default

@@ -152,7 +152,13 @@ class LocalSession:
         upstream = self._host.hub.add(registration, registration.key, self._receiver(registration))
         limit = self._spec.options.response_timeout
         with anyio.move_on_after(limit) as scope:
-            await self._host.hub.settle(upstream)
+            try:
+                await self._host.hub.settle(upstream)
+            except LinkClosedError:
+                raise
+            except Exception as exc:  # as a follower would get it
+                failure = _exceptions.to_failure(exc, self.codec)
+                raise _exceptions.from_failure(failure) from exc
         if scope.cancelled_caught:
             raise ResponseTimeoutError("subscribe", limit)
 

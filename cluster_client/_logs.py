@@ -50,6 +50,8 @@ def describe(exc: BaseException) -> str:
     """Return class and text of an exception, whatever its ``__repr__`` does."""
     try:
         text = repr(exc)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return f"{type(exc).__name__}(…)"
     return text if len(text) <= _MAX_DESCRIPTION else text[:_MAX_DESCRIPTION] + "…"

@@ -381,10 +381,15 @@ class RealClient:
     @contextmanager
     def _exits_as_errors(self) -> Generator[None]:
         """The end of one real client is not the end of the event loop that it runs in."""
+        cancelled = anyio.get_cancelled_exc_class()
         try:
             yield
-        except (SystemExit, GeneratorExit) as exc:
-            raise RuntimeError(f"{self._cls.__qualname__} raised {exc!r}") from exc
+        except (Exception, KeyboardInterrupt, cancelled):
+            raise
+        except BaseException as exc:
+            if isinstance(exc, BaseExceptionGroup) and exc.subgroup(cancelled):
+                raise  # trio's nurseries wrap cancellations
+            raise RuntimeError(f"{self._cls.__qualname__} raised {describe(exc)}") from exc
 
     async def _in_worker(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await self._open_threads().run_unless_retired(function, *args, **kwargs)

@@ -209,6 +209,7 @@ class Seat:
 
     async def accept(self, log: Any) -> None:
         """Accept connections for any channel of the process, until cancelled."""
+        failures = 0
         async with anyio.create_task_group() as tasks:
             while True:
                 try:
@@ -217,9 +218,14 @@ class Seat:
                     return  # the seat is vacated
                 except OSError as exc:
                     # Out of descriptors, most likely. The connection stays in the queue.
-                    log.warning("accept_failed", error=describe(exc))
+                    if not failures:  # it may last
+                        log.warning("accept_failed", error=describe(exc))
+                    failures += 1
                     await anyio.sleep(ACCEPT_PAUSE)
                     continue
+                if failures:
+                    log.info("accepting_again", failures=failures)
+                    failures = 0
                 tasks.start_soon(self._receive, transport, log)
 
     async def _receive(self, transport: Transport, log: Any) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 from operator import attrgetter
 from typing import Any, Final
 
+import anyio
 from anyio import current_effective_deadline
 from anyio.lowlevel import current_token
 
@@ -139,14 +140,16 @@ def stray_cancellations_as_errors() -> Generator[None]:
     """Turn a cancellation that does not cancel the running task into an ordinary error.
 
     On asyncio, whoever awaits a future that somebody else has cancelled gets the very
-    exception that would end its own task; and a task that ends so takes its group along.
+    exception that would end its own task; and a task that ends so takes its group along. On
+    trio it may come from whoever keeps errors and raises them again.
 
     Raises:
         concurrent.futures.CancelledError: Instead of it.
     """
+    own = anyio.get_cancelled_exc_class()
     try:
         yield
-    except asyncio.CancelledError as exc:
+    except (asyncio.CancelledError, own) as exc:
         if not is_stray(exc):
             raise
         raise CancelledError("what was awaited has been cancelled") from exc
@@ -161,10 +164,12 @@ def is_cancelled() -> bool:
 
 
 def is_stray(exc: BaseException) -> bool:
-    """Tell whether a cancellation was not meant for the running task."""
+    """Tell whether this is a cancellation, and not meant for the running task."""
+    if not isinstance(current_token().native_token, asyncio.AbstractEventLoop):
+        # One of trio's may have been kept, and be raised again where nobody is cancelled.
+        own = isinstance(exc, anyio.get_cancelled_exc_class()) and not is_cancelled()
+        return own or isinstance(exc, asyncio.CancelledError)  # which means nothing there
     if not isinstance(exc, asyncio.CancelledError):
         return False
-    if not isinstance(current_token().native_token, asyncio.AbstractEventLoop):
-        return True  # on trio it means nothing at all
     task = asyncio.current_task()
     return task is not None and not task.cancelling()
