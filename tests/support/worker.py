@@ -9,10 +9,12 @@ when the test has gone.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -67,6 +69,7 @@ class Commands:
         self._values: dict[str, deque[Any]] = {}
         self._value_came = anyio.Event()
         self._nursery = Nursery()
+        self._hoard: list[int] = []
 
     # -------------------------------------------------------------- clients
 
@@ -187,6 +190,21 @@ class Commands:
 
     async def read_report(self, path: str) -> dict[str, Any]:
         return await read_report(path)
+
+    def take_all_descriptors(self) -> None:
+        """Leave this process without a descriptor to spare."""
+        _, self._most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+        highest = max(map(int, os.listdir("/dev/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, self._most_descriptors))
+        with contextlib.suppress(OSError):  # until there is none
+            while True:
+                self._hoard.append(os.dup(0))
+
+    def give_descriptors_back(self) -> None:
+        limits = self._most_descriptors, self._most_descriptors
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        while self._hoard:
+            os.close(self._hoard.pop())
 
     def become_nobody(self) -> None:
         """Give up the privileges of root, if this process has any."""
