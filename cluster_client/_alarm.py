@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 import anyio
 
 from cluster_client import _clock
 
 __all__ = ["Alarm"]
+
+_REST: Final = 10
+"""How much longer than a look the time until the next one is, at least."""
+
+_LONGEST_REST: Final = 0.1
+"""Seconds, as a process may be stopped in the midst of a look."""
 
 
 class Alarm:
@@ -38,12 +45,15 @@ class Alarm:
 
     async def run(self) -> None:
         """Look whenever the time has come, until cancelled."""
+        rested = 0.0
         while True:
-            with anyio.move_on_after(self._next - _clock.now()):
+            with anyio.move_on_after(max(self._next, rested) - _clock.now()):
                 await self._earlier.wait()
             if self._earlier.is_set():
                 self._earlier = anyio.Event()
             now = _clock.now()
-            if now >= self._next:
+            if now >= max(self._next, rested):
                 self._next = math.inf
                 self._next = min(self._next, self._look(now))
+                # Where many wait, each look takes its time: it may take a tenth of it, and not all.
+                rested = now + min(_REST * (_clock.now() - now), _LONGEST_REST)

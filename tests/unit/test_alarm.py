@@ -53,6 +53,31 @@ async def test_each_deadline_passes_when_its_time_has_come(deadlines: Deadlines)
     assert now() >= expected[-1]
 
 
+async def test_many_deadlines_that_pass_one_by_one_do_not_take_all_the_time(
+    deadlines: Deadlines,
+) -> None:
+    begin = now()
+    deadlines.pending = [begin + number * scaled(0.002) for number in range(200)]
+    looking = 0.0
+
+    def look(at: float) -> float:
+        nonlocal looking
+        started = now()
+        while now() < started + scaled(0.005):
+            pass  # as it takes with many thousands
+        looking += now() - started
+        return deadlines.look(at)
+
+    alarm = Alarm(look)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(alarm.run)
+        alarm.set(begin)
+        while deadlines.pending:
+            await deadlines.news.wait()
+        tasks.cancel_scope.cancel()
+    assert looking < (now() - begin) / 2
+
+
 async def test_an_earlier_deadline_is_not_missed(deadlines: Deadlines) -> None:
     alarm = Alarm(deadlines.look)
     async with anyio.create_task_group() as tasks:
