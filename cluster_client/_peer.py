@@ -106,7 +106,7 @@ class Peer:
         self._values = OutgoingValues(
             link, dialect.codec, response_timeout=options.response_timeout
         )
-        self._turns = Turns(link)
+        self._turns = Turns(link, tasks)
         self._snapshots = OutgoingSnapshots(link, tasks)
         self._last_heard = _clock.now()
         self._gone = anyio.Event()

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.abc
 
 from cluster_client._link import Link
 from cluster_client._states import LinkState
@@ -16,6 +17,10 @@ __all__ = ["Turns"]
 _AT_A_TIME: Final = 16
 """More would all go on at once, and only their results show that there is room for fewer."""
 
+PATIENCE: Final = 0.1
+"""Seconds in which the follower keeps up, after which as many more are begun: a method that takes
+its time, or waits for another call, has no result yet that could show anything."""
+
 ResultT = TypeVar("ResultT")
 
 
@@ -24,10 +29,13 @@ class Turns:
 
     Args:
         link: To the follower.
+        tasks: For the one that gives more turns.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, tasks: anyio.abc.TaskGroup) -> None:
         self._link = link
+        self._tasks = tasks
+        self._pacing = False
         self._turns = anyio.Semaphore(_AT_A_TIME)
         self._waiting: set[anyio.CancelScope] = set()
         self._ended = False
@@ -44,6 +52,9 @@ class Turns:
         try:
             with anyio.CancelScope() as scope:
                 self._waiting.add(scope)
+                if not self._pacing:
+                    self._pacing = True
+                    self._tasks.start_soon(self._pace)
                 if self._ended:
                     scope.cancel()
                 try:
@@ -58,6 +69,17 @@ class Turns:
             raise LinkClosedError("no call is begun any more", sent=False)
         finally:
             call.close()  # not begun, maybe
+
+    async def _pace(self) -> None:
+        """Give more turns while the follower keeps up, until nobody waits for one."""
+        while self._waiting:
+            await self._link.wait_writable()
+            await anyio.sleep(PATIENCE)
+            if not self._link.congested:
+                for _ in range(_AT_A_TIME):
+                    self._turns.release()
+        self._turns = anyio.Semaphore(_AT_A_TIME)
+        self._pacing = False
 
     def end(self) -> None:
         """Begin no call any more; those that wait are not begun either."""

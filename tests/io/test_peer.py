@@ -14,7 +14,7 @@ import anyio.abc
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from cluster_client import _clock
+from cluster_client import _clock, _turns
 from cluster_client._calls import CallExecutor
 from cluster_client._clock import Deadline, to_microseconds
 from cluster_client._delegates import DelegateTable
@@ -632,7 +632,27 @@ async def test_calls_of_a_follower_that_does_not_read_their_results_wait() -> No
         assert serves.calls.running == 0
 
 
-async def test_calls_that_have_waited_for_their_reader_do_not_all_go_on_at_once() -> None:
+async def test_calls_that_have_waited_for_their_reader_wait_for_no_slow_one_before_them() -> None:
+    async with serving() as serves:
+        serves.upstream.data = Large()
+        serves.transport.outgoing.capacity = 0
+        for _ in range(FILL):
+            serves.send_call("get_data", "/large")
+        for number in range(40):
+            serves.send_call("wait_at_gate", str(number))
+        last = serves.send_call("echo", "last")
+        await wait_all_tasks_blocked()
+        serves.transport.outgoing.grow(math.inf)
+        for _ in range(FILL):
+            await serves.follower.receive()
+        assert await serves.answer_to(last) == (InvokeResult(success=True), "last")
+        assert len(serves.upstream.executed) == 40
+
+
+async def test_calls_that_have_waited_for_their_reader_do_not_all_go_on_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_turns, "PATIENCE", 3600)
     async with serving() as serves:
         large = serves.upstream.data = Large()
         serves.transport.outgoing.capacity = 0
