@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Final, NamedTuple
 
 MEMORY_LIMIT: Final = 100 << 20
 """Bytes by which one input of a few KiB may make the process grow."""
+
+TIME_LIMIT: Final = 2.0
+"""Seconds of the processor that one input may take."""
 
 _UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
@@ -45,12 +49,16 @@ class Watch:
         self._peak = _peak()
 
     def __call__(self, data: bytes) -> None:
+        begin = time.process_time()
         try:
             self._check(data)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:
             self._note(exc, data)
+        taken = time.process_time() - begin
+        if taken > TIME_LIMIT:
+            self._note(TimeoutError(f"{len(data)} bytes of input took {taken:.1f} s"), data)
         peak = _peak()
         if peak - self._peak > MEMORY_LIMIT:
             grown = (peak - self._peak) >> 20

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from cluster_protocol.codecs import MsgpackCodec
 from fuzz.findings import Watch, read_findings
 from fuzz.targets import TARGETS
 
@@ -51,16 +50,32 @@ def test_what_once_failed_is_read(name: str, data: bytes) -> None:
     TARGETS[name].check(data)
 
 
-@pytest.mark.parametrize("head", [b"", b"\xc9\x00\x04\x00\x32\x07"], ids=["lists", "in a set"])
-def test_lists_that_announce_too_much_take_no_memory(head: bytes, tmp_path: Path) -> None:
-    """Half a thousand lists in each other, each of as many items as there are bytes."""
-    size = 1 << 18
-    lists = (b"\xdd" + size.to_bytes(4, "big")) * 500
-    data = head + lists.ljust(size + 50, b"\xc1")
+_SIZE = 1 << 18
+_LISTS = ((b"\xdd" + _SIZE.to_bytes(4, "big")) * 500).ljust(_SIZE + 50, b"\xc1")
+_LONG_KEY = b'{"' + b"k" * (_SIZE // 8) + b'":[0' + b",0" * (_SIZE // 8) + b"]}"
 
-    def check(data: bytes) -> None:
-        with pytest.raises(Exception, match="not msgpack"):
-            MsgpackCodec().decode(data)
+LARGE = {
+    "lists that announce too much": ("msgpack", _LISTS),
+    "tuples that announce too much": ("msgpack", b"\xc9\x00\x04\x00\x32\x07" + _LISTS),
+    "a number of many digits": (
+        "msgpack",
+        b"\xc9" + _SIZE.to_bytes(4, "big") + b"\x05" + b"9" * _SIZE,
+    ),
+    "digits that are no number": ("serialize-json", b"^^" + b"1" * _SIZE + b"x^^0"),
+    "an integer of many digits": ("serialize-json", b"^" + b"Z" * _SIZE + b"^^^0"),
+    "many brackets": ("serialize-json", b"^^^^@" + b"$]" * (_SIZE // 2) + b"]"),
+    "many items below a long key": ("registrations", _LONG_KEY),
+    "many items below a long key, as JSON": ("json", _LONG_KEY),
+    "many open brackets": ("json", b"[" * _SIZE),
+    "many characters that are escaped": ("json", b'["' + b"\\ud83d\\ude00" * (_SIZE // 12) + b'"]'),
+    "many arguments": ("calls", b"\0\xff" + b"\0" * _SIZE),
+}
 
-    Watch(check, tmp_path / "findings")(data)
+
+@pytest.mark.parametrize(("name", "data"), LARGE.values(), ids=LARGE.keys())
+def test_large_input_takes_time_and_memory_in_proportion(
+    name: str, data: bytes, tmp_path: Path
+) -> None:
+    watch = Watch(TARGETS[name].check, tmp_path / "findings")
+    watch(data)
     assert read_findings(tmp_path / "findings") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 MAX_DEPTH: Final = 500
@@ -24,27 +24,37 @@ def find_unencodable(
             dict; ``None`` if the codec carries it.
         key_flaw: The same for a key of a dict.
     """
-    # Depth first, in the order of the value, without recursion: the depth is the caller's.
-    pending: list[tuple[str, object, int]] = [("value", value, 0)]
-    while pending:
-        path, part, depth = pending.pop()
-        if depth > MAX_DEPTH:
-            return path[:80] + "…", TOO_DEEP
-        if isinstance(part, dict):
-            for key in part:
-                flaw = key_flaw(key)
-                if flaw is not None:
-                    return path, f"key {_show(key)[:80]} is {flaw}"
-            inner = [(f"{path}[{_show(key)}]", item, depth + 1) for key, item in part.items()]
-        elif isinstance(part, (list, tuple)):
-            inner = [(f"{path}[{index}]", item, depth + 1) for index, item in enumerate(part)]
-        else:
+    # Depth first, in the order of the value, without recursion: the depth is the caller's. An
+    # iterator for each level, and a path only for a culprit: a peer chooses how long keys are, and
+    # how many items lie below them.
+    levels: list[Iterator[tuple[object, object]]] = [iter([(None, value)])]
+    keys: list[object] = []  # of the part that is looked at, one for each level
+    while levels:
+        for key, part in levels[-1]:
+            keys[len(levels) - 1 :] = [key]
+            if len(levels) > MAX_DEPTH + 1:
+                return _path(keys)[:80] + "…", TOO_DEEP
+            if isinstance(part, dict):
+                for name in part:
+                    flaw = key_flaw(name)
+                    if flaw is not None:
+                        return _path(keys), f"key {_show(name)[:80]} is {flaw}"
+                levels.append(iter(part.items()))
+                break
+            if isinstance(part, (list, tuple)):
+                levels.append(enumerate(part))
+                break
             flaw = leaf_flaw(part)
             if flaw is not None:
-                return path, f"it is {flaw}"
-            continue
-        pending.extend(reversed(inner))
+                return _path(keys), f"it is {flaw}"
+        else:
+            levels.pop()
     return None
+
+
+def _path(keys: list[object]) -> str:
+    """Return the path; the first key is that of the whole value, which has none."""
+    return "value" + "".join(f"[{_show(key)}]" for key in keys[1:])
 
 
 def text_flaw(value: str) -> str | None:

@@ -198,7 +198,8 @@ def _strings_of(part: str) -> list[str]:
 
 
 _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
+# Digits in one way only: else a long row of them that is no number takes time by its square.
+_DECIMAL: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?")
 
 
 def _floats_of(part: bytes) -> list[float]:
