@@ -38,6 +38,7 @@ from support.flood import Flood
 from support.ledger import Ledger
 from support.load import Load
 from support.offspring import Breeder, Nursery, Task, fork, live, read_report
+from support.scenes import Scenes
 from support.works import Works
 
 LONGEST_LINE: Final = 1 << 26
@@ -47,6 +48,7 @@ _REAL_CLIENTS: Final[dict[str, type[Any]]] = {
     "database": DatabaseClient,
     "flood": Flood,
     "registry": Registry,
+    "scenes": Scenes,
     "works": Works,
     "zookeeper": ZooKeeperClient,
 }
@@ -187,6 +189,19 @@ class Commands:
                 fork(lambda: live(Task(**task), None))
 
         remove = self._clients[channel].on_state_change(listener)
+
+    def strike_in_state(self, channel: str, state: str, number: int) -> None:
+        """Send this process a signal as soon as the client comes into a state."""
+
+        def listener(_: ClientState, new: ClientState) -> None:
+            if new.value == state:
+                remove()
+                os.kill(os.getpid(), number)
+
+        remove = self._clients[channel].on_state_change(listener)
+
+    async def rows(self, channel: str, count: int) -> list[int]:
+        return [row async for row in self._clients[channel].rows(count)]
 
     async def read_report(self, path: str) -> dict[str, Any]:
         return await read_report(path)
