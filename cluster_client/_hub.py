@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from typing import Any, Final, Protocol
 
 import anyio
 import anyio.abc
 
+from cluster_client import _backend
 from cluster_client._backoff import Backoff
 from cluster_client._delegate_options import SUBSCRIBE, UNSUBSCRIBE
 from cluster_client._delegates import DelegateTable
@@ -24,7 +26,7 @@ from cluster_client._logs import describe
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import Registration, check_registration
 from cluster_client.errors import ConfigurationError, EncodeError, LinkClosedError
-from cluster_protocol import ProtocolError
+from cluster_protocol import Json, ProtocolError
 from cluster_protocol.codecs import Codec
 
 __all__ = ["Subscriber", "SubscriptionHub", "Upstream"]
@@ -227,7 +229,7 @@ class SubscriptionHub:
             # A copy: a real client that changes its argument must not change our key.
             registration = check_registration(upstream.registration.reg)
             method = self._table.part(SUBSCRIBE)
-            await self._real.invoke_part(method.target, registration.reg, listener)
+            await self._ask(method.target, registration.reg, listener)
         except Exception as exc:
             self._log.warning(
                 "subscribe_failed", key=upstream.registration.key, error=describe(exc)
@@ -245,7 +247,7 @@ class SubscriptionHub:
         try:
             method = self._table.part(UNSUBSCRIBE)
             registration = check_registration(upstream.registration.reg)
-            await self._real.invoke_part(method.target, registration.reg, upstream.listener)
+            await self._ask(method.target, registration.reg, upstream.listener)
         except ConfigurationError:
             # Nothing can be ended upstream. Its values are dropped from now on.
             self._log.info("no_unsubscribe_method", key=upstream.registration.key)
@@ -256,6 +258,15 @@ class SubscriptionHub:
         upstream.listener = None
         upstream.active = False
         upstream.last = {}
+
+    async def _ask(self, target: str, reg: Json, listener: Callable[[Any], None] | None) -> None:
+        try:
+            await self._real.invoke_part(target, reg, listener)
+        except anyio.get_cancelled_exc_class() as exc:
+            if _backend.is_cancelled():
+                raise
+            # It has cancelled its own task, as only asyncio allows: else all others would end, too.
+            raise CancelledError("the task in which it ran has been cancelled") from exc
 
     # --------------------------------------------------------------- values
 

@@ -74,6 +74,24 @@ async def test_a_method_that_cancels_its_own_task_does_not_end_the_leader(
         assert (client.epoch, upstream.started) == (epoch, 1)
 
 
+async def test_a_subscribe_that_cancels_its_own_task_is_an_error_of_the_subscription(
+    upstream: Upstream, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def subscribe(self: Registry, reg: Any, listener: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(Registry, "subscribe", subscribe)
+    async with registry_in_role("follower", upstream, port) as client:
+        epoch = client.epoch
+        with pytest.raises(RemoteInvokeError, match="CancelledError: the task in which it ran"):
+            await client.subscribe({"path": "/k"}, print)
+        assert await client.echo(1) == 1
+        assert (client.epoch, upstream.started) == (epoch, 1)
+
+
 async def test_a_task_that_is_cancelled_when_its_call_is_over_does_not_end_the_leader(
     upstream: Upstream, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
