@@ -73,7 +73,8 @@ class FrameDecoder:
         if buffer:
             if len(buffer) + len(data) < self._needed:
                 buffer += data
-                return []
+                # Of a header the second byte may just have come.
+                return self._remaining_frames([]) if self._needed == HEADER_SIZE else []
             if self._needed > _LARGE:  # not worth another copy
                 buffer += data
                 return self._remaining_frames([])

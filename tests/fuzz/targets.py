@@ -36,7 +36,7 @@ _CALLS: Final = partial(mutation.mutate_msgpack, prefix=2)
 TARGETS: Final = {
     target.name: target
     for target in (
-        Target("decoder", wire.check_decoder, seeds.decoder, mutation.mutate_stream, 2048),
+        Target("decoder", wire.check_decoder, seeds.decoder, mutation.mutate_stream, 1024),
         Target("messages", wire.check_message, seeds.messages, mutation.mutate_connection),
         Target("calls", wire.check_call, seeds.calls, _CALLS),
         Target("msgpack", values.check_msgpack, seeds.msgpack, _VALUES),

@@ -13,6 +13,7 @@ _ERROR = b"\x00\x86\xa4name\xb2UnicodeEncodeError\xa7message\xa0\xa6module\xa8bu
 _CODE = b"\xa4code\xc0"
 
 INPUTS = {
+    "a kind that is none, alone": ("decoder", b"\0\0\x01\x02"),
     "a registration with a lone surrogate": (
         "messages",
         b'\x00{"type":"subscribe","key":"k","reg":"\\udc00\\ud800"}',

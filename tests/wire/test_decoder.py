@@ -357,6 +357,14 @@ def test_both_ways_of_reading_can_follow_each_other() -> None:
     assert decoder.next_frame() is None
 
 
+def test_a_wrong_kind_is_told_at_once_even_if_it_comes_alone() -> None:
+    decoder = FrameDecoder()
+    assert decoder.receive_frames(b"\x01") == []
+    assert decoder.failure is None
+    assert decoder.receive_frames(b"\x02") == []
+    assert isinstance(decoder.failure, RemoteProtocolError)
+
+
 @pytest.mark.parametrize("size", [1, 30, 1000])
 def test_frames_before_an_error_are_given_first(size: int) -> None:
     whole = Frame(False, 1, 0, b"{}")
