@@ -20,7 +20,7 @@ from cluster_protocol import (
     ProtocolError,
     negotiate,
 )
-from fuzz.leader import TIME_LIMIT
+from fuzz.running import run
 from fuzz.values import JSON, MSGPACK, SERIALIZE_JSON
 from fuzz.wire import chunks_of
 from support.transports import MemoryTransport, connected_pair
@@ -31,12 +31,12 @@ _FAR: Final = 3600.0
 
 def check_joining(data: bytes) -> None:
     """Whatever answers a registration, it is a leader, or the port is somebody else's."""
-    anyio.run(_join, chunks_of(data[2:], data[1] if len(data) > 1 else 0))
+    run(_join, chunks_of(data[2:], data[1] if len(data) > 1 else 0))
 
 
 def check_knocking(data: bytes) -> None:
     """Whatever knocks, it is a follower that waits, or it is refused."""
-    anyio.run(_knock, chunks_of(data[2:], data[1] if len(data) > 1 else 0))
+    run(_knock, chunks_of(data[2:], data[1] if len(data) > 1 else 0))
 
 
 async def _feed(transport: MemoryTransport, chunks: list[bytes]) -> None:
@@ -49,24 +49,23 @@ async def _feed(transport: MemoryTransport, chunks: list[bytes]) -> None:
 async def _join(chunks: list[bytes]) -> None:
     here, there = connected_pair()
     sighting = Sighting()
-    with anyio.fail_after(TIME_LIMIT):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_feed, there, chunks)
-            try:
-                result = await _register(
-                    here,
-                    7777,
-                    "Store",
-                    offer=_OFFER,
-                    codecs={"msgpack": MSGPACK, "json": JSON},
-                    node_codec=SERIALIZE_JSON,
-                    silence_limit=_FAR,
-                    deadline=Deadline.after(_FAR),
-                    sighting=sighting,
-                )
-            except PortOccupiedError as exc:
-                assert str(exc)
-                return
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_feed, there, chunks)
+        try:
+            result = await _register(
+                here,
+                7777,
+                "Store",
+                offer=_OFFER,
+                codecs={"msgpack": MSGPACK, "json": JSON},
+                node_codec=SERIALIZE_JSON,
+                silence_limit=_FAR,
+                deadline=Deadline.after(_FAR),
+                sighting=sighting,
+            )
+        except PortOccupiedError as exc:
+            assert str(exc)
+            return
     if isinstance(result, StartFailed):
         assert str(from_failure(result.failure)) is not None
     elif result is None:
@@ -79,18 +78,17 @@ async def _join(chunks: list[bytes]) -> None:
 async def _knock(chunks: list[bytes]) -> None:
     here, there = connected_pair()
     decoder = FrameDecoder(REGISTRATION_LIMITS)
-    with anyio.fail_after(TIME_LIMIT):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_feed, there, chunks)
-            try:
-                registration = await receive_registration(here, decoder)
-                if registration is None:
-                    return
-                frame, message = registration
-                arrival = Arrival(here, decoder, frame, message.channel, message.offer)
-                arrival.receive_data(b"")
-                if message.offer is not None:
-                    negotiate(message.offer, codecs=["msgpack"], epoch="e", pid=1)
-                assert not await wait_or_lose(arrival, anyio.Event(), Deadline.after(_FAR))
-            except ProtocolError as exc:
-                assert str(exc)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_feed, there, chunks)
+        try:
+            registration = await receive_registration(here, decoder)
+            if registration is None:
+                return
+            frame, message = registration
+            arrival = Arrival(here, decoder, frame, message.channel, message.offer)
+            arrival.receive_data(b"")
+            if message.offer is not None:
+                negotiate(message.offer, codecs=["msgpack"], epoch="e", pid=1)
+            assert not await wait_or_lose(arrival, anyio.Event(), Deadline.after(_FAR))
+        except ProtocolError as exc:
+            assert str(exc)

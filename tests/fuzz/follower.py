@@ -36,7 +36,7 @@ from cluster_protocol import (
     UnknownMessage,
     decode_message,
 )
-from fuzz.leader import TIME_LIMIT
+from fuzz.running import run
 from fuzz.store import Store
 from fuzz.values import MSGPACK
 from fuzz.wire import chunks_of
@@ -66,7 +66,7 @@ def check_follower(data: bytes) -> None:
     """
     options, stream = data[:2].ljust(2, b"\0"), data[2:]
     agreement = _AGREEMENTS[options[0] % len(_AGREEMENTS)]
-    anyio.run(_Session(agreement).run, chunks_of(stream, options[1]))
+    run(_Session(agreement).run, chunks_of(stream, options[1]))
 
 
 class _Session:
@@ -94,7 +94,7 @@ class _Session:
             LogRecorder(),
         )
         leader = FramePeer(there)
-        with anyio.fail_after(TIME_LIMIT), _remembering(self._raised):
+        with _remembering(self._raised):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._ask, tasks, follower)
                 tasks.start_soon(follower.run)

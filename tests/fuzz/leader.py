@@ -34,6 +34,7 @@ from cluster_protocol import (
     decode_message,
     pack_call,
 )
+from fuzz.running import run
 from fuzz.store import Store
 from fuzz.values import MSGPACK
 from fuzz.wire import chunks_of
@@ -41,9 +42,6 @@ from support.links import AGREED
 from support.logs import LogRecorder
 from support.real_clients import Provided, real_client
 from support.transports import FramePeer, connected_pair
-
-TIME_LIMIT: Final = 20.0
-"""Seconds for one input; it takes milliseconds."""
 
 _TURNS: Final = 500
 """So often others get their turn before what is still to come is taken for lost."""
@@ -59,7 +57,7 @@ def check_leader(data: bytes) -> None:
     Of the options the first byte chooses the agreement, the second how the bytes are cut.
     """
     options, stream = data[:2].ljust(2, b"\0"), data[2:]
-    anyio.run(_serve, _AGREEMENTS[options[0] % len(_AGREEMENTS)], chunks_of(stream, options[1]))
+    run(_serve, _AGREEMENTS[options[0] % len(_AGREEMENTS)], chunks_of(stream, options[1]))
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:
@@ -103,13 +101,12 @@ class _Leadership:
 
 
 async def _serve(agreement: Agreement | None, chunks: list[bytes]) -> None:
-    with anyio.fail_after(TIME_LIMIT):
-        async with anyio.create_task_group() as tasks:
-            leadership = _Leadership(tasks)
-            async with leadership.real.open():
-                tasks.start_soon(leadership.calls.watch_deadlines)
-                await _be_hostile(leadership, agreement, chunks)
-            tasks.cancel_scope.cancel()
+    async with anyio.create_task_group() as tasks:
+        leadership = _Leadership(tasks)
+        async with leadership.real.open():
+            tasks.start_soon(leadership.calls.watch_deadlines)
+            await _be_hostile(leadership, agreement, chunks)
+        tasks.cancel_scope.cancel()
 
 
 async def _be_hostile(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.running import BACKEND
 from fuzz.targets import TARGETS, Target
 
 each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
@@ -22,6 +24,16 @@ def test_seeds_are_read_without_undocumented_errors(target: Target) -> None:
     assert seeds
     for seed in seeds:
         target.check(seed)
+
+
+@pytest.mark.parametrize("name", ["knocking", "joining", "leader", "follower"])
+def test_seeds_are_read_in_trio_too(name: str) -> None:
+    def read() -> None:
+        BACKEND.set("trio")
+        for seed in TARGETS[name].seeds():
+            TARGETS[name].check(seed)
+
+    copy_context().run(read)
 
 
 @each_target
