@@ -24,7 +24,7 @@ _NOT_QUICK = frozenset({"idle", "crowd", "neighbour"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 1 if a contender failed."""
+    """Return 1 if one of ours failed."""
     options = _parser().parse_args(arguments)
     console = Console()
     pace = Pace(options.quick, options.rounds or (1 if options.quick else 3))

@@ -16,6 +16,7 @@ from cluster_client._alarm import Alarm
 from cluster_client._backend import Transport, waiter_factory
 from cluster_client._clock import Deadline, header_timeout, now
 from cluster_client._exchange import Exchange
+from cluster_client._memory import keep_freed_blocks
 from cluster_client._outbox import Outbox
 from cluster_client._states import LINK_TRANSITIONS, LinkState, StateMachine
 from cluster_client.errors import LinkClosedError
@@ -67,6 +68,7 @@ class Link:
         self._transport = transport
         self._decoder = decoder
         self._decoder.limits = DEFAULT_LIMITS
+        keep_freed_blocks()
         self._log = log
         self._wait_for_reader = wait_for_reader
         self._machine = StateMachine(LinkState.OPEN, LINK_TRANSITIONS)

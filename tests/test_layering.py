@@ -18,7 +18,7 @@ PROTOCOL: Final = Path(cluster_protocol.__file__).parent
 LAYERS: Final = (
     {"_endpoints"},
     {"errors", "leadership", "_backoff", "_changes", "_clock", "_event_queue"},
-    {"_fork", "_logs", "_states"},
+    {"_fork", "_logs", "_memory", "_states"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
     {"_alarm", "_loop_lag", "_outbox", "_delegate_options", "_exchange", "_inbox", "_items"},
     {"_owned_tasks", "_snapshots", "_user_types", "_watchdog"},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
 from enum import IntEnum
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_protocol import RemoteProtocolError, UnencodableValueError
-from cluster_protocol.codecs import Codec, MsgpackCodec
+from cluster_protocol.codecs import Codec, MsgpackCodec, UserType, UserTypes
 
 from ._culprits import Junk, refusal, tells_the_culprit
 from ._values import nested
@@ -404,3 +406,45 @@ def test_a_path_of_unusual_keys_leads_to_the_culprit() -> None:
         "[(datetime.date(2024, 2, 29), None)][frozenset({b'\\xff'})][-0.5][0]"
     )
     assert tells_the_culprit(error, value, (Junk,))
+
+
+# ------------------------------------------------------- the garbage collector
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """Put it back to what it was."""
+    enabled = gc.isenabled()
+    yield
+    (gc.enable if enabled else gc.disable)()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("cut", [0, 1], ids=["whole", "cut"])
+@pytest.mark.usefixtures("collector")
+def test_a_large_value_leaves_the_garbage_collector_as_it_was(enabled: bool, cut: int) -> None:
+    (gc.enable if enabled else gc.disable)()
+    codec = MsgpackCodec()
+    value = [{"row": number} for number in range(20_000)]
+    data = codec.encode(value)
+    if cut:
+        with pytest.raises(RemoteProtocolError):
+            codec.decode(data[:-cut])
+    else:
+        assert codec.decode(data) == value
+    assert gc.isenabled() is enabled
+
+
+@pytest.mark.usefixtures("collector")
+def test_a_large_value_is_decoded_without_it() -> None:
+    gc.enable()
+    during: list[bool] = []
+    probe = UserType("probe", Probe, lambda _: 0, lambda _: during.append(gc.isenabled()))
+    codec = MsgpackCodec(UserTypes(probe))
+    codec.decode(codec.encode([Probe()]))
+    codec.decode(codec.encode([Probe(), bytes(1 << 17)]))
+    assert during == [True, False]
+
+
+class Probe:
+    """A registered type."""
