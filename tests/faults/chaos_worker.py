@@ -131,13 +131,15 @@ class ChaosCommands:
 
     def cut(self, number: int, how: int) -> str | None:
         """Break a connection between leader and follower at this end; returns which."""
-        links = list(links_of(self._port))
-        if not links:
-            return None
-        with socket.socket(fileno=links.pop(number % len(links))) as sock:
+        with contextlib.ExitStack() as stack:
+            links = [
+                stack.enter_context(socket.socket(fileno=copy)) for copy in links_of(self._port)
+            ]
             with contextlib.suppress(OSError):  # it has ended just now
-                sock.shutdown(how)
-                return f"{sock.getsockname()[1]}-{sock.getpeername()[1]}"
+                if links:
+                    sock = links[number % len(links)]
+                    sock.shutdown(how)
+                    return f"{sock.getsockname()[1]}-{sock.getpeername()[1]}"
         return None
 
     def fork(self) -> int:
