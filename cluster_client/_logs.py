@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any, Final
 
@@ -43,7 +44,8 @@ class Log:
             getattr(self._logger, method)(event, **values)
         except Exception as exc:
             fallback = logging.getLogger("cluster_client")
-            fallback.warning("%s could not be logged: %s", event, type(exc).__name__)
+            with contextlib.suppress(Exception):  # where stderr is closed, it fails as well
+                fallback.warning("%s could not be logged: %s", event, type(exc).__name__)
 
 
 def describe(exc: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.abc
@@ -25,6 +25,9 @@ from cluster_client.errors import (
     LinkClosedError,
     ResponseTimeoutError,
 )
+
+_MOST_AT_ONCE: Final = 256
+"""Registrations that a leader is asked for at a time: the answers to thousands would be late."""
 
 
 class Subscribing:
@@ -51,6 +54,7 @@ class Subscribing:
         self._tasks = tasks
         self._table = table
         self._log = log
+        self._room = anyio.Semaphore(_MOST_AT_ONCE, fast_acquire=True)
 
     def resume(self) -> None:
         """Ask a new session for everything that is subscribed to."""
@@ -162,7 +166,8 @@ class Subscribing:
             try:
                 deadline = Deadline.after(self._spec.options.max_wait_time)
                 session = await self._membership.wait_for_session(deadline, other_than=session)
-                await session.subscribe(registration)
+                async with self._room:
+                    await session.subscribe(registration)
                 if session is self._membership.session:
                     break  # else the next one has to be asked, too
             except LinkClosedError:

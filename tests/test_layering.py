@@ -64,6 +64,12 @@ OWNERS: Final = {
 }
 """The only modules that may import these; programs aside."""
 
+CLOCKS: Final = {
+    *("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "process_time"),
+    *("now", "utcnow", "today", "localtime", "gmtime"),
+}
+"""Functions that tell the time, by the names they have in `time` and `datetime`."""
+
 SANS_IO: Final = {"anyio", "asyncio", "trio", "socket", "threading", "time", "os", "structlog"}
 
 
@@ -171,3 +177,15 @@ def test_only_the_options_read_the_environment(module: Module) -> None:
     }
     reads |= module.imports & {"os.environ", "os.getenv"}
     assert not reads or module.name == "cluster_client.options" or module.part in PROGRAMS
+
+
+@each
+def test_nobody_asks_what_time_it_is(module: Module) -> None:
+    """A wall clock steps; what has a limit goes by the monotonic clock, which has one owner."""
+    read = {
+        ast.unparse(node)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and node.attr in CLOCKS
+    }
+    allowed = {"cluster_client._clock": {"time.monotonic"}}
+    assert read - {"_clock.now"} <= allowed.get(module.name, set()) or module.part in PROGRAMS

@@ -337,7 +337,17 @@ async def read_report(path: str) -> dict[str, Any]:
 
 
 class Breeder(Ledger):
-    """A ledger whose methods fork."""
+    """A ledger whose methods fork, or do worse."""
+
+    def hang(self) -> None:
+        threading.Event().wait()
+
+    async def block(self, seconds: float) -> None:
+        """Keep the event loop from everybody else."""
+        threading.Event().wait(seconds)
+
+    async def interrupt(self) -> None:
+        raise KeyboardInterrupt
 
     async def fork_in_loop(self, task: dict[str, Any]) -> int:
         return fork(lambda: live(Task(**task), None))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from support.ledger import Ledger
+from support.ledger import Ledger, Listener
 from support.waiting import until
 
 
@@ -46,6 +46,16 @@ class Stage:
 
     def _at(self, moment: str) -> Path:
         return self._directory / f"at.{moment}"
+
+
+class Many(Ledger):
+    """Whatever is subscribed to has one value: which process leads."""
+
+    def subscribe(self, reg: dict[str, Any], listener: Listener) -> None:
+        del reg
+        listener(os.getpid())
+
+    def unsubscribe(self, reg: dict[str, Any], listener: Listener) -> None: ...
 
 
 class Scenes(Ledger):

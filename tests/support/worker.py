@@ -23,6 +23,7 @@ import time
 import traceback
 from collections import deque
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -38,7 +39,8 @@ from support.flood import Flood
 from support.ledger import Ledger
 from support.load import Load
 from support.offspring import Breeder, Nursery, Task, fork, live, read_report
-from support.scenes import Scenes
+from support.scenes import Many, Scenes
+from support.waiting import until
 from support.works import Works
 
 LONGEST_LINE: Final = 1 << 26
@@ -48,6 +50,7 @@ _REAL_CLIENTS: Final[dict[str, type[Any]]] = {
     "database": DatabaseClient,
     "flood": Flood,
     "registry": Registry,
+    "many": Many,
     "scenes": Scenes,
     "works": Works,
     "zookeeper": ZooKeeperClient,
@@ -72,6 +75,7 @@ class Commands:
         self._value_came = anyio.Event()
         self._nursery = Nursery()
         self._hoard: list[int] = []
+        self._many: dict[int, int] = {}
 
     # -------------------------------------------------------------- clients
 
@@ -205,6 +209,39 @@ class Commands:
 
     async def read_report(self, path: str) -> dict[str, Any]:
         return await read_report(path)
+
+    async def subscribe_many(self, channel: str, begin: int, end: int) -> float:
+        """Subscribe to that many registrations; returns how many seconds it took."""
+        client = self._clients[channel]
+        began = time.monotonic()
+        async with anyio.create_task_group() as tasks:
+            for number in range(begin, end):
+                listener = partial(self._many.__setitem__, number)
+                tasks.start_soon(client.subscribe, {"number": number}, listener)
+        await until(lambda: len(self._many) == end)
+        return time.monotonic() - began
+
+    async def have_many(self, value: int) -> None:
+        """Wait until each of these has the value."""
+        await until(lambda: set(self._many.values()) == {value})
+
+    def step_clock(self, seconds: float) -> None:
+        """Put the wall clock forward, or back."""
+        wall, wall_ns = time.time, time.time_ns
+        time.time = lambda: wall() + seconds
+        time.time_ns = lambda: wall_ns() + int(seconds * 1e9)
+
+    def lose_output(self, how: str) -> None:
+        """Have everything that is printed or logged fail."""
+        if how == "closed":
+            sys.stdout.close()
+            sys.stderr.close()
+        # Else descriptors 1 and 2 would be the next sockets'.
+        reading, writing = os.pipe()
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        os.close(writing)
+        os.close(reading)
 
     def take_all_descriptors(self) -> None:
         """Leave this process without a descriptor to spare."""
