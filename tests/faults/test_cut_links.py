@@ -89,12 +89,10 @@ async def test_bytes_may_come_one_by_one_and_late(pace: Pace, port: int) -> None
 
 @pytest.mark.parametrize("offset", [0, 1, 30, 200])
 async def test_a_registration_that_stalls_is_made_again(offset: int, port: int) -> None:
-    conversation = Conversation(
-        port, Fault(Direction.TO_LEADER, offset, Action.STALL), patience=0.2
-    )
+    conversation = Conversation(port, Fault(Direction.TO_LEADER, offset, Action.STALL), patience=1)
     await conversation.run()
     assert set(conversation.outcomes.values()) == {"answered"}
-    assert len(conversation.connections) == 3
+    assert len(conversation.connections) >= 3
 
 
 @pytest.mark.parametrize("direction", Direction)
@@ -106,7 +104,7 @@ async def test_a_call_on_a_stalled_connection_times_out_and_the_next_connection_
     async with (
         open_client(upstream, port, is_leader=True),
         open_proxy(port, stall) as proxy,
-        open_client(upstream, proxy.port, is_leader=False, response_timeout=scaled(0.2)) as client,
+        open_client(upstream, proxy.port, is_leader=False, response_timeout=scaled(1)) as client,
     ):
         with pytest.raises(ResponseTimeoutError):
             await client.add(1)
