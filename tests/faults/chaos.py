@@ -247,9 +247,12 @@ def _trace(violation: Violation, happened: list[tuple[float, str, str]]) -> str:
     """Return what happened to a call, and to the processes around that time."""
     text = [f"VIOLATION {violation.text}"]
     at = violation.at if violation.at is not None else -1.0
+    begin = min(
+        (when for when, about, _ in happened if about and about == violation.call), default=at
+    )
     for when, about, what in happened:
         concerned = bool(violation.call) and about == violation.call
-        if when == 0 or concerned or (not about and at - 6 < when < at + 1):
+        if when == 0 or concerned or (not about and begin - 6 < when < at + 1):
             text.append(f"  {when - at:+9.3f} {what}")
     return "\n".join(text)
 
