@@ -216,6 +216,8 @@ def _fork_twice(task: Task, inherited: Inheritance | None) -> None:
 
 
 _inherited: Inheritance | None = None
+_IN_THE_END: Final = (signal.alarm, (int(LIMIT),))
+"""What a pool's processes begin with: those that idle would outlive a parent that is killed."""
 
 
 def _live_in_pool(task: Task) -> None:
@@ -238,7 +240,7 @@ def _pool(method: str) -> Callable[[Task, Inheritance | None], Any]:
     def start(task: Task, inherited: Inheritance | None) -> Any:
         global _inherited  # noqa: PLW0603 - what the children of a pool have without being given it
         _inherited = inherited
-        pool = multiprocessing.get_context(method).Pool(2)
+        pool = multiprocessing.get_context(method).Pool(2, *_IN_THE_END)
         pool.apply_async(_live_in_pool, (task,))
         return pool
 
@@ -249,7 +251,9 @@ def _executor(method: str) -> Callable[[Task, Inheritance | None], Any]:
     def start(task: Task, inherited: Inheritance | None) -> Any:
         global _inherited  # noqa: PLW0603
         _inherited = inherited
-        executor = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
+        context = multiprocessing.get_context(method)
+        initializer, arguments = _IN_THE_END
+        executor = ProcessPoolExecutor(2, context, initializer, arguments)
         executor.submit(_live_in_pool, task)
         return executor
 
