@@ -203,17 +203,17 @@ def test_a_value_that_this_process_cannot_write_is_refused() -> None:
     assert "640 digits" in error.reason
 
 
-@pytest.mark.parametrize("depth", [502, 1000, 100_000])
+@pytest.mark.parametrize("depth", [100, 1000, 100_000])
 def test_a_value_nested_too_deeply_is_refused(depth: int) -> None:
     error = refused({"deep": nested(depth)})
 
     assert error.path.startswith("value['deep'][0][0]")
     assert len(error.path) < 100
-    assert error.reason == "nested deeper than 500 levels, or contains itself"
+    assert error.reason == "nested deeper than 100 levels, or contains itself"
 
 
-def test_a_value_nested_500_levels_deep_is_sent() -> None:
-    assert CODEC.decode(CODEC.encode(nested(500))) == nested(500)
+def test_a_value_nested_100_levels_deep_is_sent() -> None:
+    assert CODEC.decode(CODEC.encode(nested(100))) == nested(100)
 
 
 def test_a_value_that_contains_itself_is_refused() -> None:

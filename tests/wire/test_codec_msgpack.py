@@ -223,13 +223,13 @@ def test_a_value_whose_own_code_fails_is_refused() -> None:
     assert error.reason.endswith("datetime and raises LookupError: no such zone")
 
 
-@pytest.mark.parametrize("depth", [1100, 100_000])
+@pytest.mark.parametrize("depth", [100, 510, 1100, 100_000])
 def test_a_value_nested_too_deeply_is_refused(depth: int) -> None:
     error = refused({"deep": nested(depth)})
 
     assert error.path.startswith("value['deep'][0][0]")
     assert len(error.path) < 100
-    assert error.reason == "nested deeper than 500 levels, or contains itself"
+    assert error.reason == "nested deeper than 100 levels, or contains itself"
 
 
 def test_a_value_that_contains_itself_is_refused() -> None:
@@ -241,7 +241,7 @@ def test_a_value_that_contains_itself_is_refused() -> None:
 
 def test_a_deep_value_passes_as_far_as_the_reader_goes() -> None:
     """What is written can be read: there is no depth between the two limits."""
-    for depth in range(450, 1100):
+    for depth in range(90, 110):
         with suppress(UnencodableValueError):
             CODEC.decode(CODEC.encode(nested(depth)))
 
@@ -270,7 +270,7 @@ def test_sets_nested_deeper_are_refused_at_any_depth(depth: int) -> None:
     assert refused({value: 1}).path == "value"
 
 
-@pytest.mark.parametrize("depth", [2000, 5000])
+@pytest.mark.parametrize("depth", [100, 400, 2000, 5000])
 def test_a_key_nested_too_deeply_is_refused(depth: int) -> None:
     key: tuple[object, ...] = ()
     for _ in range(depth):
@@ -279,7 +279,7 @@ def test_a_key_nested_too_deeply_is_refused(depth: int) -> None:
     error = refused([{key: 1}])
 
     assert error.path == "value[0]"
-    assert error.reason.endswith(" is nested deeper than 500 levels, or contains itself")
+    assert error.reason.endswith(" is nested deeper than 100 levels, or contains itself")
 
 
 def test_a_path_leaves_out_a_key_that_cannot_be_shown() -> None:

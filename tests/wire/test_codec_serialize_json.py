@@ -462,13 +462,13 @@ def test_a_value_that_only_fails_while_it_is_written_is_refused() -> None:
     assert (error.path, error.reason) == ("value", "RuntimeError: not now")
 
 
-@pytest.mark.parametrize("depth", [501, 1000, 100_000])
+@pytest.mark.parametrize("depth", [100, 1000, 100_000])
 def test_a_value_nested_too_deeply_is_refused(depth: int) -> None:
     error = refused({"deep": nested(depth)})
 
     assert error.path.startswith("value['deep'][0][0]")
     assert len(error.path) < 100
-    assert error.reason == "nested deeper than 500 levels, or contains itself"
+    assert error.reason == "nested deeper than 100 levels, or contains itself"
 
 
 def test_errors_in_errors_are_levels_too() -> None:
@@ -479,8 +479,8 @@ def test_errors_in_errors_are_levels_too() -> None:
     assert refused(value).path.startswith("value['e']['e']")
 
 
-@pytest.mark.parametrize("value", [nested(500), {"a": nested(499)}])
-def test_a_value_nested_500_levels_deep_is_sent(value: object) -> None:
+@pytest.mark.parametrize("value", [nested(100), {"a": nested(99)}])
+def test_a_value_nested_100_levels_deep_is_sent(value: object) -> None:
     assert CODEC.decode(CODEC.encode(value)) == value
 
 

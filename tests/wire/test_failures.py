@@ -112,7 +112,7 @@ def test_a_text_that_cannot_be_shown_is_the_peers_error(member: str) -> None:
 @pytest.mark.parametrize("depth", range(900, 1024, 3))
 def test_a_text_nested_deeply_is_shown_or_the_peers_error(depth: int) -> None:
     """Some versions of Python show it, others raise RecursionError."""
-    hostile = MsgpackCodec().decode(b"\x81\xa4name" + b"\x91" * depth + b"\x00")
+    hostile = {"name": nested(depth, 0)}
 
     with suppress(RemoteProtocolError):
         assert Failure.from_value(hostile).name == "[" * depth + "0" + "]" * depth

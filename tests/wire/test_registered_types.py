@@ -412,7 +412,7 @@ def test_a_form_that_contains_itself_is_refused() -> None:
     error = refused([Junk()], codec(UserType("junk", Junk, lambda _: form, str)))
 
     assert error.path == "value[0]"
-    assert error.reason.endswith("nested deeper than 500 levels, or contains itself")
+    assert error.reason.endswith("nested deeper than 100 levels, or contains itself")
 
 
 def test_hostile_nesting_is_refused_and_harms_nobody() -> None:

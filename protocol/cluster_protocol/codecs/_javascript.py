@@ -284,8 +284,8 @@ def inexact_integer(value: object) -> str | None:
     Args:
         value: Plain JSON.
     """
-    return (find_unencodable(value, _integer_flaw, lambda _: None) or (None,))[0]
+    return (find_unencodable(value, _integer_flaw, lambda *_: None) or (None,))[0]
 
 
-def _integer_flaw(value: object) -> str | None:
+def _integer_flaw(value: object, _: int) -> str | None:
     return "inexact" if isinstance(value, int) and not is_double(value) else None

@@ -11,13 +11,15 @@ from uuid import UUID
 
 import msgpack
 
-from cluster_protocol.codecs._path import (
+from cluster_protocol.codecs._depth import (
+    DEFAULT_DEPTH,
     MAX_DEPTH,
-    TOO_DEEP,
-    find_unencodable,
-    text_flaw,
-    type_flaw,
+    Opener,
+    check_max_depth,
+    nesting_of,
+    too_deep,
 )
+from cluster_protocol.codecs._path import find_unencodable, text_flaw, type_flaw
 from cluster_protocol.codecs._user_types import REGISTERED_TYPES, UserTypes, tell
 from cluster_protocol.errors import RemoteProtocolError, UnencodableValueError
 
@@ -39,6 +41,10 @@ _MAX_NEST: Final = 8
 """How deeply sets and user types nest in each other. Each level is a msgpack of its own, whose
 reader takes some 40 kB of C stack: without a limit a peer could overflow it and kill us."""
 _LARGE: Final = 65536
+_SMALL: Final = 4096
+"""Bytes up to which it is cheaper to count what may begin a list than to have it parsed."""
+_OPENING: Final = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
+"""The first bytes of lists and maps; in texts and numbers they may be anything."""
 _NEST_TOO_DEEP: Final = f"a nest of more than {_MAX_NEST} sets and registered types"
 
 
@@ -50,30 +56,65 @@ class MsgpackCodec:
 
     Args:
         types: The users' types; as a rule those of the process.
+        max_depth: How deeply values may nest, 1 to 500; what sets and users' types hold counts.
     """
 
     name: str = "msgpack"
 
-    def __init__(self, types: UserTypes = REGISTERED_TYPES) -> None:
-        self._level = _nest(types)
-        self._slow_level = _nest(types, tuple_keys=True)
+    def __init__(
+        self, types: UserTypes = REGISTERED_TYPES, *, max_depth: int = DEFAULT_DEPTH
+    ) -> None:
+        self._types = types
+        self._max_depth = check_max_depth(max_depth)
+        self._level = _Level(types, max_depth=max_depth)
+        self._slow_level = _Level(types, tuple_keys=True)
         self._pack = self._level.pack  # bound once: it shows in small values
         self._from_extension = self._level.from_extension
+
+    def with_max_depth(self, max_depth: int) -> MsgpackCodec:
+        """Return the same codec with another limit."""
+        return MsgpackCodec(self._types, max_depth=max_depth)
 
     def encode(self, value: object, /) -> bytes:
         """Return the bytes; see `Codec.encode`."""
         try:
-            return self._pack(value)  # see `_Packers`
+            entered = self._level.entered
+            data = self._pack(value)  # see `_Packers`
+            limit = self._max_depth
+            if len(data) > limit and (
+                len(data) > _SMALL or len(data) - len(data.translate(None, _OPENING)) > limit
+            ):
+                self._check_written(value, data, nests=self._level.entered is not entered)
+            return data
         except Exception as exc:  # code of the values runs in there: a tzinfo may raise anything
             flaw = self._level.flaw
-            path, reason = find_unencodable(value, flaw, flaw) or ("value", tell(exc))
+            path, reason = find_unencodable(value, flaw, flaw, self._max_depth) or (
+                "value",
+                tell(exc),
+            )
             raise UnencodableValueError(self.name, path, reason) from exc
+
+    def _check_written(self, value: object, data: bytes, *, nests: bool) -> None:
+        """Fail if a value is nested too deeply; *nests* tells if there may be extensions in it."""
+        if self._is_deeper(data) or (
+            (nests or _STACK is None) and self._nests_deeper(value, self._opener)
+        ):
+            raise ValueError(too_deep(self._max_depth))
+
+    def _opener(self, cls: type) -> Opener | None:
+        user_type = self._types.by_class.get(cls)
+        return None if user_type is None else lambda instance: (user_type.encode(instance),)
 
     def decode(self, data: bytes, /) -> object:
         """Return the value; see `Codec.decode`."""
         if len(data) > _LARGE and gc.isenabled():
             return self._decode_large(data)
         try:
+            limit = self._max_depth
+            if len(data) > limit and (
+                len(data) > _SMALL or len(data) - len(bytes(data).translate(None, _OPENING)) > limit
+            ):
+                return self._decode_checked(data)
             try:
                 return msgpack.unpackb(
                     data,
@@ -104,37 +145,153 @@ class MsgpackCodec:
         finally:
             gc.enable()
 
+    def _decode_checked(self, data: bytes) -> object:
+        """Return the value of what may be nested too deeply."""
+        if self._is_deeper(data):
+            raise self._too_deep()
+        types = _RecordedTypes(self._types)
+        level = _Level(types)
+        try:
+            value = level.unpack(data)
+        except TypeError:  # as above
+            types = _RecordedTypes(self._types)
+            level = _Level(types, tuple_keys=True)
+            value = level.unpack(data)
+        nests = level.entered is not None
+        if (nests or _STACK is None) and self._nests_deeper(value, types.opener):
+            raise self._too_deep()
+        return value
+
+    def _too_deep(self) -> RemoteProtocolError:
+        return RemoteProtocolError(f"a value that nests deeper than {self._max_depth} levels")
+
+    def _is_deeper(self, data: bytes) -> bool:
+        """Tell whether a document nests too deeply; what extensions hold is not looked at.
+
+        Its lists and maps are counted by the library's own parser, which makes no objects then:
+        with so many lists around them that only *max_depth* more fit its stack.
+        """
+        if _STACK is None:
+            return False
+        parser = msgpack.Unpacker(max_buffer_size=0)
+        parser.feed(b"\x91" * (_STACK - self._max_depth))
+        parser.feed(data)
+        try:
+            parser.skip()
+        except msgpack.StackError:
+            return True
+        except (ValueError, msgpack.UnpackException):
+            return False  # broken: that is told by whoever decodes it
+        return False
+
+    def _nests_deeper(self, value: object, open_others: Callable[[type], Opener | None]) -> bool:
+        limit = self._max_depth
+        return nesting_of(value, limit, open_others=open_others) > limit
+
+
+def _stack_of_parser() -> int | None:
+    """Return how many levels fit the stack of the library's parser; ``None`` if it has none."""
+
+    def fits(depth: int) -> bool:
+        parser = msgpack.Unpacker()
+        parser.feed(b"\x91" * depth + b"\xc0")
+        try:
+            parser.skip()
+        except msgpack.StackError:
+            return False
+        return True
+
+    low, high = MAX_DEPTH, 1 << 16
+    if msgpack.Unpacker.__module__ == "msgpack.fallback" or fits(high) or not fits(low):
+        return None  # the library in Python, whose stack is the caller's; or an unknown one
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+_STACK: Final = _stack_of_parser()
+
+
+class _RecordedTypes(UserTypes):
+    """Users' types that remember of what each instance was made, for one document.
+
+    Args:
+        types: What they are.
+    """
+
+    def __init__(self, types: UserTypes) -> None:
+        super().__init__()
+        self.by_name, self.by_class = types.by_name, types.by_class
+        # The instances are kept, or another one could get the identity of one that has gone.
+        self._made: dict[int, tuple[object, list[object]]] = {}
+        self._classes: set[type] = set()
+
+    def decode(self, name: str, value: object) -> object:
+        """Make an instance; see `UserTypes.decode`."""
+        instance = super().decode(name, value)
+        self._made.setdefault(id(instance), (instance, []))[1].append(value)
+        self._classes.add(type(instance))
+        return instance
+
+    def opener(self, cls: type) -> Opener | None:
+        """Tell how to look at what instances of a class were made of."""
+        return self._content if cls in self._classes else None
+
+    def _content(self, instance: object) -> list[object]:
+        return self._made.get(id(instance), (None, []))[1]
+
 
 class _Level:
     """One level of the nest of sets and users' types: what the hooks of its parser have to know.
 
     Args:
         types: The users' types.
-        inner: The next level; ``None`` in the last one.
+        left: How many levels there may be below it.
         tuple_keys: Whether a list is taken as a key, as a tuple; slower.
+        max_depth: How deeply values may nest, for errors.
+
+    Attributes:
+        entered: Another object whenever the next level has been entered.
     """
 
-    __slots__ = ("_inner", "_pairs_hook", "_types", "pack")
+    __slots__ = ("_inner", "_left", "_max_depth", "_pairs_hook", "_types", "entered", "pack")
 
-    def __init__(self, types: UserTypes, inner: _Level | None, *, tuple_keys: bool) -> None:
+    def __init__(
+        self,
+        types: UserTypes,
+        left: int = _MAX_NEST,
+        *,
+        tuple_keys: bool = False,
+        max_depth: int = MAX_DEPTH,
+    ) -> None:
         self._types = types
-        self._inner = inner
+        self._left = left
+        self._inner: _Level | None = None
+        self.entered: object = None
         self._pairs_hook = _dict_of_pairs if tuple_keys else None
+        self._max_depth = max_depth
         self.pack = _Packers(self.to_extension).pack
 
     @property
     def is_last(self) -> bool:
-        return self._inner is None
+        return not self._left
 
     @property
     def inner(self) -> _Level:
-        """The next level.
+        """The next level, made when it is needed first.
 
         Raises:
             ValueError: If there is none.
         """
+        self.entered = object()
         if self._inner is None:
-            raise ValueError(_NEST_TOO_DEEP)
+            if self.is_last:
+                raise ValueError(_NEST_TOO_DEEP)
+            tuple_keys = self._pairs_hook is not None
+            self._inner = _Level(
+                self._types, self._left - 1, tuple_keys=tuple_keys, max_depth=self._max_depth
+            )
         return self._inner
 
     # -------------------------------------------------------------- encoding
@@ -186,23 +343,29 @@ class _Level:
 
     # -------------------------------------------------- what is not encodable
 
-    def flaw(self, value: object) -> str | None:
-        """Say what is wrong with a leaf, a key or a set; ``None`` if it is carried."""
-        pending: list[tuple[object, int, _Level]] = [(value, 0, self)]
+    def flaw(self, value: object, room: int) -> str | None:
+        """Say what is wrong with a leaf, a key or a set; ``None`` if it is carried.
+
+        Args:
+            value: The value.
+            room: How deeply it may nest.
+        """
+        pending: list[tuple[object, int, _Level]] = [(value, room, self)]
         while pending:
-            part, depth, level = pending.pop()
-            if depth > MAX_DEPTH:
-                return TOO_DEEP
+            part, room, level = pending.pop()
             if type(part) in self._types.by_class:
-                flaw = level.user_type_flaw(part)
-            elif isinstance(part, (set, frozenset)):
-                if level.is_last:
+                flaw = level.user_type_flaw(part, room)
+            elif isinstance(part, (set, frozenset, tuple)):  # a tuple is in a key or a set
+                if not room:
+                    flaw = too_deep(self._max_depth)
+                elif isinstance(part, tuple):
+                    pending.extend((item, room - 1, level) for item in part)
+                    continue
+                elif level.is_last:
                     return _NEST_TOO_DEEP
-                pending.extend((item, depth + 1, level.inner) for item in part)
-                continue
-            elif isinstance(part, tuple):  # in a key or a set
-                pending.extend((item, depth + 1, level) for item in part)
-                continue
+                else:
+                    pending.extend((item, room - 1, level.inner) for item in part)
+                    continue
             else:
                 flaw = level.leaf_flaw(part)
             if flaw is not None:
@@ -210,16 +373,21 @@ class _Level:
                 return flaw if as_it_is else f"a {type(value).__name__} with a part that is {flaw}"
         return None
 
-    def user_type_flaw(self, value: object) -> str | None:
+    def user_type_flaw(self, value: object, room: int) -> str | None:
         """Say what is wrong with an instance of a registered type."""
         if self.is_last:
             return _NEST_TOO_DEEP
+        if not room:
+            return too_deep(self._max_depth)
         try:
             content = self._types.by_class[type(value)].encode(value)
         except Exception as exc:
             return f"{type_flaw(value)}, whose encode raised {tell(exc)}"
         flaw = self.inner.flaw
-        path, reason = find_unencodable(content, flaw, flaw) or ("", "")
+        path, reason = find_unencodable(content, flaw, flaw, self._max_depth, room=room - 1) or (
+            "",
+            "",
+        )
         if not path:
             return None
         if reason.endswith(_NEST_TOO_DEEP):
@@ -237,14 +405,6 @@ class _Level:
         except Exception as exc:  # a memoryview that was released, a tzinfo with a bug
             return f"{type_flaw(value)} and raises {tell(exc)}"
         return None
-
-
-def _nest(types: UserTypes, *, tuple_keys: bool = False) -> _Level:
-    """Return the outermost level; below it are as many as there may be."""
-    level = _Level(types, None, tuple_keys=tuple_keys)
-    for _ in range(_MAX_NEST):
-        level = _Level(types, level, tuple_keys=tuple_keys)
-    return level
 
 
 class _Packers:

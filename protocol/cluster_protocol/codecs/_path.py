@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
-MAX_DEPTH: Final = 500
-"""Both libraries give up between 500 and 1,000 levels; so deep a value is a mistake."""
+from cluster_protocol.codecs._depth import MAX_DEPTH, too_deep
 
-TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels, or contains itself"
+_LONGEST_PATH: Final = 80
+
+Flaw: TypeAlias = Callable[[object, int], str | None]
+"""Says what is wrong with a value, which may nest so many levels deep; ``None`` if nothing is."""
 
 
 def find_unencodable(
     value: object,
-    leaf_flaw: Callable[[object], str | None],
-    key_flaw: Callable[[object], str | None],
+    leaf_flaw: Flaw,
+    key_flaw: Flaw,
+    max_depth: int = MAX_DEPTH,
+    *,
+    room: int | None = None,
 ) -> tuple[str, str] | None:
     """Return path and reason of the first unencodable part, or ``None``.
 
@@ -23,7 +28,10 @@ def find_unencodable(
         leaf_flaw: Says what is wrong with a value that is no list, tuple or
             dict; ``None`` if the codec carries it.
         key_flaw: The same for a key of a dict.
+        max_depth: How deeply values may nest; told in the reason.
+        room: How deeply this one may, which is a part of another; by default *max_depth*.
     """
+    room = max_depth if room is None else room
     # Depth first, in the order of the value, without recursion: the depth is the caller's. An
     # iterator for each level, and a path only for a culprit: a peer chooses how long keys are, and
     # how many items lie below them.
@@ -32,11 +40,12 @@ def find_unencodable(
     while levels:
         for key, part in levels[-1]:
             keys[len(levels) - 1 :] = [key]
-            if len(levels) > MAX_DEPTH + 1:
-                return _path(keys)[:80] + "…", TOO_DEEP
+            left = room - len(levels) + 1  # for what is in this part
+            if left <= 0 and isinstance(part, (dict, list, tuple)):
+                return _shortened(_path(keys)), too_deep(max_depth)
             if isinstance(part, dict):
                 for name in part:
-                    flaw = key_flaw(name)
+                    flaw = key_flaw(name, left - 1)
                     if flaw is not None:
                         return _path(keys), f"key {_show(name)[:80]} is {flaw}"
                 levels.append(iter(part.items()))
@@ -44,7 +53,7 @@ def find_unencodable(
             if isinstance(part, (list, tuple)):
                 levels.append(enumerate(part))
                 break
-            flaw = leaf_flaw(part)
+            flaw = leaf_flaw(part, left)
             if flaw is not None:
                 return _path(keys), f"it is {flaw}"
         else:
@@ -55,6 +64,10 @@ def find_unencodable(
 def _path(keys: list[object]) -> str:
     """Return the path; the first key is that of the whole value, which has none."""
     return "value" + "".join(f"[{_show(key)}]" for key in keys[1:])
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "…"
 
 
 def text_flaw(value: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from cluster_protocol.codecs._depth import DEFAULT_DEPTH, check_max_depth
 from cluster_protocol.codecs._javascript import JavaScriptError
 from cluster_protocol.codecs._path import find_unencodable, text_flaw, type_flaw
 from cluster_protocol.codecs._serialize_json_reader import read
@@ -21,25 +22,31 @@ class SerializeJsonCodec:
 
     Args:
         undefined: What JavaScript's undefined arrives as; UNDEFINED tells it from null.
+        max_depth: How deeply values may nest, 1 to 500.
     """
 
     name: str = "serialize-json"
 
-    def __init__(self, *, undefined: object = None) -> None:
+    def __init__(self, *, undefined: object = None, max_depth: int = DEFAULT_DEPTH) -> None:
         self._undefined = undefined
+        self._max_depth = check_max_depth(max_depth)
+
+    def with_max_depth(self, max_depth: int) -> SerializeJsonCodec:
+        """Return the same codec with another limit."""
+        return SerializeJsonCodec(undefined=self._undefined, max_depth=max_depth)
 
     def encode(self, value: object, /) -> bytes:
         """Return the bytes; see `Codec.encode`."""
         try:
-            writer = Writer()
+            writer = Writer(self._max_depth)
             writer.walk(value)
             data = writer.finish()
         except Exception as exc:  # code of the values runs in there: a tzinfo may raise anything
-            path, reason = _find_culprit(value) or ("value", tell(exc))
+            path, reason = _find_culprit(value, self._max_depth) or ("value", tell(exc))
             raise UnencodableValueError(self.name, path, reason) from exc
         # Seldom there, and nearly never as a key: one search is all that others pay for it.
         if _PROTOTYPE.encode() in data:
-            culprit = _find_culprit(value)
+            culprit = _find_culprit(value, self._max_depth)
             if culprit is not None:
                 raise UnencodableValueError(self.name, *culprit)
         return data
@@ -47,7 +54,7 @@ class SerializeJsonCodec:
     def decode(self, data: bytes, /) -> object:
         """Return the value; see `Codec.decode`."""
         try:
-            return read(bytes(data), self._undefined)
+            return read(bytes(data), self._undefined, self._max_depth)
         except ValueError as exc:
             raise RemoteProtocolError(f"not serialize-json: {exc}") from exc
 
@@ -57,11 +64,11 @@ class SerializeJsonCodec:
 _PROTOTYPE: Final = "__proto__"
 
 
-def _find_culprit(value: object) -> tuple[str, str] | None:
-    return find_unencodable(_opened(value), _leaf_flaw, _key_flaw)
+def _find_culprit(value: object, max_depth: int) -> tuple[str, str] | None:
+    return find_unencodable(_opened(value), _leaf_flaw, _key_flaw, max_depth)
 
 
-def _leaf_flaw(value: object) -> str | None:
+def _leaf_flaw(value: object, _: int) -> str | None:
     if isinstance(value, str):
         return text_flaw(value)
     try:
@@ -73,7 +80,7 @@ def _leaf_flaw(value: object) -> str | None:
     return None
 
 
-def _key_flaw(key: object) -> str | None:
+def _key_flaw(key: object, _: int) -> str | None:
     if not isinstance(key, str):
         return type_flaw(key)
     return "what Node takes for the prototype" if key == _PROTOTYPE else text_flaw(key)

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from cluster_protocol.codecs._base36 import IntegerPart, TakenError, numbers_of, run_size
 from cluster_protocol.codecs._javascript import JavaScriptError
-from cluster_protocol.codecs._path import MAX_DEPTH
 from cluster_protocol.codecs._serialize_json_tokens import (
     ARRAY,
     BYTES,
@@ -31,20 +30,21 @@ _MIN_RUN: Final = 128
 """Bytes whose indexes have more characters than this are read all at once, if they can be."""
 
 
-def read(data: bytes, undefined: object) -> object:
+def read(data: bytes, undefined: object, max_depth: int) -> object:
     """Return the value of a document.
 
     Args:
         data: The document.
         undefined: What JavaScript's undefined becomes.
+        max_depth: How deeply the value may nest.
 
     Raises:
         ValueError: If *data* is not one; says why.
     """
     try:
-        return _Reader(data, undefined, _MIN_RUN).value()
+        return _Reader(data, undefined, max_depth, _MIN_RUN).value()
     except TakenError:
-        return _Reader(data, undefined, math.inf).value()
+        return _Reader(data, undefined, max_depth, math.inf).value()
 
 
 class _Reader:
@@ -53,10 +53,11 @@ class _Reader:
     Args:
         data: The document.
         undefined: What JavaScript's undefined becomes.
+        max_depth: How deeply the value may nest.
         min_run: What takes *min_run* or fewer characters is not read at once.
     """
 
-    def __init__(self, data: bytes, undefined: object, min_run: float) -> None:
+    def __init__(self, data: bytes, undefined: object, max_depth: int, min_run: float) -> None:
         # Offsets, as copies of megabytes show. For bytes, even of the structure there is none.
         count = data.count(b"^") + 1
         if count != _PARTS:
@@ -71,6 +72,7 @@ class _Reader:
             *map(_date, numbers_of(data[dates : structure - 1])),
         ]
         self._data = data
+        self._max_depth = max_depth
         self._integers = IntegerPart(data, integers, floats - 1, first=len(strings))
         self._count = len(strings) + self._integers.count + len(others)
         if self._count > len(data) - structure:
@@ -100,6 +102,7 @@ class _Reader:
     def _build(self, tokens: list[int]) -> object:
         """Return the value; raises `IndexError` for wrong tokens, which are not looked for."""
         entries, constants, contents = self._entries, self._constants, iter(self._contents)
+        max_depth = self._max_depth
         outer: list[Any] = []  # of each bracket that is open: the one around it, and its items
         bracket = 0
         items: list[object] = []
@@ -119,8 +122,8 @@ class _Reader:
                 content = next(contents)
                 items.append(content if isinstance(content, bytes) else self._bytes(*content))
             else:
-                if len(outer) == 2 * MAX_DEPTH:
-                    raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")
+                if len(outer) == 2 * max_depth:
+                    raise ValueError(f"it nests deeper than {max_depth} levels")
                 outer.append(bracket)
                 outer.append(items)
                 bracket, items = token, []

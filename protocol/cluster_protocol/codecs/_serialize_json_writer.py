@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, Final
 
 from cluster_protocol.codecs._base36 import bytes_text, indexes, integer_text, run
+from cluster_protocol.codecs._depth import MAX_DEPTH, too_deep
 from cluster_protocol.codecs._javascript import (
     MAX_EXACT,
     JavaScriptError,
@@ -16,7 +17,7 @@ from cluster_protocol.codecs._javascript import (
     is_double,
     number_text,
 )
-from cluster_protocol.codecs._path import MAX_DEPTH, TOO_DEEP, type_flaw
+from cluster_protocol.codecs._path import type_flaw
 from cluster_protocol.codecs._serialize_json_tables import MAX_LEVEL, MIN_ROWS, table_of
 
 
@@ -40,9 +41,16 @@ class UnfitError(ValueError):
 
 
 class Writer:
-    """One document: first `walk`, then `finish`."""
+    """One document: first `walk`, then `finish`.
 
-    def __init__(self) -> None:
+    Args:
+        max_depth: How deeply the value may nest.
+    """
+
+    def __init__(self, max_depth: int = MAX_DEPTH) -> None:
+        self._max_depth = max_depth
+        # A table has as many levels below it.
+        self._deepest_table = min(MAX_LEVEL, max_depth - MAX_LEVEL - 1)
         self._tokens: list[str] = []
         self._strings: list[str] = []
         self._indexes = indexes()
@@ -61,6 +69,7 @@ class Writer:
         # Not `append` itself: calls of a list's method are what Python 3.11 makes fast.
         tokens, strings, next_index = self._tokens, self._strings, self._indexes.__next__
         integers, integer_places = self._integers, self._integer_places
+        max_depth = self._max_depth
         floats, float_places = self._floats, self._float_places
         outer: list[Iterator[Any]] = []
         items: Iterator[Any] = iter((value,))
@@ -103,8 +112,8 @@ class Writer:
                     else:
                         inner = self._enter(item)
                     if inner is not None:
-                        if len(outer) == MAX_DEPTH:
-                            raise ValueError(TOO_DEEP)
+                        if len(outer) == max_depth:
+                            raise ValueError(too_deep(max_depth))
                         outer.append(items)
                         items = inner
                         break  # and go on with what is in there
@@ -116,7 +125,7 @@ class Writer:
 
     def _walk_table(self, items: list[Any], depth: int) -> bool:
         """Take *items* apart if they are a table; return whether they are."""
-        table = table_of(items) if depth <= MAX_LEVEL else None
+        table = table_of(items) if depth <= self._deepest_table else None
         if table is None:
             return False
         integers, integer_places, floats, float_places = table.numbers(len(self._tokens) + 1)
