@@ -36,6 +36,7 @@ from cluster_client.errors import (
     StreamInterruptedError,
 )
 from cluster_client.leadership import Leadership
+from cluster_client.limits import Limits
 from cluster_client.options import ClientOptions
 from cluster_client.streams import Stream
 from cluster_protocol.codecs import JavaScriptError
@@ -61,6 +62,7 @@ __all__ = [
     "JavaScriptError",
     "LeaderUnavailableError",
     "Leadership",
+    "Limits",
     "LinkClosedError",
     "LinkError",
     "OutcomeUnknownError",

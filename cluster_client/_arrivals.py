@@ -9,6 +9,7 @@ import anyio
 
 from cluster_client._backend import Transport
 from cluster_client._clock import Deadline
+from cluster_client._connections import Place
 from cluster_client._election import read_registration
 from cluster_protocol import Frame, FrameDecoder, Offer, ProtocolError, RemoteProtocolError
 
@@ -29,6 +30,7 @@ class Arrival:
             time registers again, and knows the first one no more.
         channel: What it registered for.
         offer: What it can do beyond Node's protocol.
+        place: Its place among the connections of the port; whoever closes it frees that.
     """
 
     transport: Transport
@@ -36,7 +38,13 @@ class Arrival:
     registration: Frame
     channel: str
     offer: Offer | None
+    place: Place
     _early: int = 0
+
+    async def close(self) -> None:
+        """Close its connection."""
+        self.place.free()
+        await self.transport.aclose()
 
     def receive_data(self, data: bytes) -> None:
         """Take what it sends while it waits.

@@ -13,6 +13,7 @@ from cluster_client._membership import Membership
 from cluster_client._session import ClientSpec, Session
 from cluster_client.errors import (
     ClientClosedError,
+    EncodeError,
     LeaderUnavailableError,
     LinkClosedError,
     OutcomeUnknownError,
@@ -104,7 +105,16 @@ class Calling:
         self._check_open()
         timeout = method.response_timeout or self._spec.options.response_timeout
         request = CallRequest(method, *method.bind(args, kwargs), timeout)
-        request.encode(self._codec)  # an error here is the caller's, and not after an election
+        limits = self._spec.options.limits
+        count = len(request.args) + len(request.kwargs)
+        if count > limits.arguments:
+            raise EncodeError(
+                f"{method.arguments_title}: {count} of them, the limit is {limits.arguments}: pass "
+                f"a list, or raise Limits.arguments in all processes"
+            )
+        request.encode(
+            self._codec, limits
+        )  # an error here is the caller's, and not after an election
         return request
 
     async def _through_elections(

@@ -19,13 +19,14 @@ from cluster_client._alarm import Alarm
 from cluster_client._clock import Deadline, now
 from cluster_client._delegate_options import STREAM
 from cluster_client._delegates import DelegateTable, Method
-from cluster_client._dialects import Arguments, Dialect
+from cluster_client._dialects import Arguments, Dialect, shown_name
 from cluster_client._encoding import encode
 from cluster_client._items import Items
 from cluster_client._real_client import RealClient
 from cluster_client._streams import ItemSink
 from cluster_client._threads import NotRunError
 from cluster_client.errors import LinkClosedError, RefusedError
+from cluster_client.limits import DEFAULTS, Limits
 from cluster_protocol.codecs import Codec
 
 
@@ -101,13 +102,22 @@ class CallExecutor:
         provider: Has the real client.
         table: Its delegated methods; no other one can be called.
         log: Logger, already bound to the client.
+        limits: How many may run.
+
+    Attributes:
+        admitted: The calls that are running, or about to.
+        most: How many there may be, if those that admit them look at that.
     """
 
-    def __init__(self, provider: Provider, table: DelegateTable, log: Any) -> None:
+    def __init__(
+        self, provider: Provider, table: DelegateTable, log: Any, limits: Limits = DEFAULTS
+    ) -> None:
+        self.limits = limits
+        self.most = limits.calls
         self._provider = provider
         self._table = table
         self._log = log
-        self._running: set[Admission] = set()
+        self.admitted: set[Admission] = set()
         self._idle = anyio.Event()
         self._draining = False
         self._alarm = Alarm(self._expire)
@@ -116,7 +126,7 @@ class CallExecutor:
 
     @property
     def running(self) -> int:
-        return len(self._running)
+        return len(self.admitted)
 
     def admit(self) -> Admission:
         """Count a call as running from now on.
@@ -126,14 +136,24 @@ class CallExecutor:
         followed by `execute`, or by `dismiss` in any case.
         """
         admission = Admission()
-        self._running.add(admission)
+        self.admitted.add(admission)
         return admission
+
+    def excess(self, name: str, own: int) -> RefusedError:
+        """Return the error for a call for which there is no room."""
+        limits = self.limits
+        if own >= limits.calls_per_follower:
+            told = f"{own} calls of this client are running (Limits.calls_per_follower"
+        else:
+            told = f"{len(self.admitted)} calls are running in the leader (Limits.calls"
+        reason = f"{told}); make it again when some of them are done"
+        return RefusedError(shown_name(name), reason)
 
     def dismiss(self, admission: Admission) -> None:
         """Count an admitted call no longer."""
         admission.scope = None
-        self._running.discard(admission)
-        if self._draining and not self._running:
+        self.admitted.discard(admission)
+        if self._draining and not self.admitted:
             self._idle.set()
 
     async def execute(
@@ -198,7 +218,7 @@ class CallExecutor:
 
     def _expire(self, now: float) -> float:
         earliest = math.inf
-        for admission in list(self._running):
+        for admission in list(self.admitted):
             if admission.expires <= now:
                 admission.cancel()
                 admission.expires = math.inf
@@ -219,8 +239,8 @@ class CallExecutor:
             return self.refused(name, dialect)
         method = self._table.by_wire_name.get(name)
         if method is None or (method.kind == STREAM) is not (sink is not None):
-            flaw = self._flaw(method, streamed=sink is not None)
-            return self.failed(RefusedError(name, flaw), dialect)
+            flaw = self._flaw(name, method, streamed=sink is not None)
+            return self.failed(RefusedError(shown_name(name), flaw), dialect)
         if admission.cancelled or expires <= now():
             return None
         try:
@@ -234,7 +254,8 @@ class CallExecutor:
                 await self._stream(real, method, arguments, dialect, admission, sink)
                 return Outcome(True, b"")
             result = await real.invoke(method.target, *arguments)
-            return Outcome(True, encode(dialect.codec, result, method.result_title))
+            data = encode(dialect.codec, result, method.result_title, dialect.limits)
+            return Outcome(True, data)
         except KeyboardInterrupt:
             raise
         except NotRunError:  # the real client was lost while the call waited for a thread
@@ -247,28 +268,33 @@ class CallExecutor:
         except BaseException as exc:
             return self.failed(exc, dialect)
 
-    def _flaw(self, method: Method | None, *, streamed: bool) -> str:
+    def _flaw(self, name: str, method: Method | None, *, streamed: bool) -> str:
         """Say why a method cannot be called in this way."""
-        name = self._table.cls.__qualname__
+        cls = self._table.cls.__qualname__
         if method is None:
+            # One that is delegated has a name that is short enough.
+            size = len(name.encode(errors="surrogatepass"))
+            if size > self.limits.method_name:
+                limit = self.limits.method_name
+                return f"a name of {size} bytes, the limit is {limit} (Limits.method_name)"
             names = ", ".join(sorted(self._table.by_wire_name)) or "nothing"
-            return f"{name} does not delegate it; it delegates {names}"
+            return f"{cls} does not delegate it; it delegates {names}"
         if streamed:
-            return f"{name} does not stream it in the leader's version"
-        return f"{name} streams it in the leader's version"
+            return f"{cls} does not stream it in the leader's version"
+        return f"{cls} streams it in the leader's version"
 
     async def drain(self, limit: float) -> bool:
         """Wait until no call is running; tells whether that came about in time."""
         with anyio.move_on_after(limit):
             self._draining = True
-            while self._running:
+            while self.admitted:
                 self._idle = anyio.Event()
                 await self._idle.wait()
-        return not self._running
+        return not self.admitted
 
     def abort(self) -> None:
         """Cancel what is still running."""
-        for admission in list(self._running):
+        for admission in list(self.admitted):
             admission.cancel()
 
     async def _stream(
@@ -283,7 +309,8 @@ class CallExecutor:
         async with real.iterate(method.target, *arguments) as items:
             with _backend.stray_cancellations_as_errors():
                 async for item in items:
-                    data = encode(dialect.codec, item, f"item of {method.wire_name!r}")
+                    title = f"item of {method.wire_name!r}"
+                    data = encode(dialect.codec, item, title, dialect.limits)
                     scope = admission.scope
                     assert scope is not None  # noqa: S101 - of `execute`
                     if scope.cancel_called:
@@ -305,7 +332,8 @@ class CallExecutor:
 
     def refused(self, name: str, dialect: Dialect) -> Outcome:
         """Return the outcome of a call that is not run, as leadership ends."""
-        return Outcome(False, dialect.failure(RefusedError(name, "leadership ends")), True)
+        error = RefusedError(shown_name(name), "leadership ends")
+        return Outcome(False, dialect.failure(error), True)
 
     def failed(self, exc: BaseException, dialect: Dialect) -> Outcome:
         """Return the outcome of a call that raised *exc*."""

@@ -140,6 +140,7 @@ class Campaign:
             silence_limit=options.response_timeout,
             deadline=deadline,
             sighting=sighting,
+            frames=options.limits.frames,
         )
         if isinstance(result, StartFailed):
             raise StartError(_exceptions.from_failure(result.failure))

@@ -19,6 +19,7 @@ from cluster_client._delegate_options import (
     Delegate,
 )
 from cluster_client.errors import ConfigurationError
+from cluster_client.limits import DEFAULTS
 
 __all__ = ["DelegateTable", "Method", "delegate_function"]
 
@@ -109,6 +110,7 @@ class DelegateTable:
             unnamed.
         reserved: Names that the client has itself.
         camel_case: Whether methods are in JavaScript's spelling on the wire.
+        longest_name: Bytes that a name may have there.
 
     Attributes:
         by_name: Methods by their name on the client.
@@ -132,6 +134,7 @@ class DelegateTable:
         auto_generate: bool = True,
         reserved: Collection[str] = (),
         camel_case: bool = False,
+        longest_name: int = DEFAULTS.method_name,
     ) -> None:
         if not inspect.isclass(cls):
             raise ConfigurationError(f"the real client must be a class, got {cls!r}")
@@ -143,6 +146,7 @@ class DelegateTable:
         self.close_target: str | None = None
         self._parts: dict[str, Method] = {}
         self._camel_case = camel_case
+        self._longest_name = longest_name
         chosen = {**_marked(cls), **explicit}
         for part in _ROLE_PARAMETERS:
             if part not in chosen and callable(getattr(cls, part, None)):
@@ -239,6 +243,12 @@ class DelegateTable:
 
     def _make_callable(self, method: Method) -> None:
         """Let the method be called over the wire."""
+        size = len(method.wire_name.encode())
+        if size > self._longest_name:
+            raise ConfigurationError(
+                f"{self.cls.__qualname__}.{method.target} has a name of {size} bytes, the limit is "
+                f"{self._longest_name}: rename it, or raise Limits.method_name in all processes"
+            )
         self.by_target[method.target] = method
         other = self.by_wire_name.setdefault(method.wire_name, method)
         if other is not method:

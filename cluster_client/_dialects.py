@@ -14,6 +14,8 @@ from cluster_client import _exceptions
 from cluster_client._clock import from_microseconds, now, to_microseconds
 from cluster_client._delegates import Method
 from cluster_client._encoding import check_size, encode
+from cluster_client.errors import RefusedError
+from cluster_client.limits import DEFAULTS, Limits
 from cluster_protocol import (
     Frame,
     Invoke,
@@ -33,10 +35,12 @@ __all__ = [
     "NodeDialect",
     "PeerDialect",
     "read_call",
+    "shown_name",
     "unpack_arguments",
 ]
 
 _CALL_PARTS = 2
+_SHOWN_NAME = 80
 _MILLISECONDS = 1000
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -65,14 +69,14 @@ class CallRequest:
         self.timeout = timeout
         self._encoded: tuple[str, bytes] | None = None
 
-    def encode(self, codec: Codec) -> bytes:
+    def encode(self, codec: Codec, limits: Limits = DEFAULTS) -> bytes:
         """Return the codec's bytes of ``[positional, keyword]`` (SPEC 6.2).
 
         Raises:
             EncodeError: If an argument cannot be encoded; names the method and the path.
         """
         if self._encoded is None or self._encoded[0] != codec.name:
-            data = encode(codec, [self.args, self.kwargs], self.method.arguments_title)
+            data = encode(codec, [self.args, self.kwargs], self.method.arguments_title, limits)
             self._encoded = (codec.name, data)
         return self._encoded[1]
 
@@ -82,6 +86,7 @@ class Dialect:
 
     Args:
         codec: Of the application objects.
+        limits: Of the client.
 
     Attributes:
         is_node: Whether it is spoken with a Node peer.
@@ -89,12 +94,14 @@ class Dialect:
 
     is_node = False
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, limits: Limits = DEFAULTS) -> None:
         self.codec = codec
+        self.limits = limits
 
     def failure(self, exc: BaseException) -> bytes:
         """Return the application object that tells an error. Never fails."""
-        return _exceptions.encode_failure(exc, self.codec, for_node=self.is_node)
+        largest = self.limits.encoded_size
+        return _exceptions.encode_failure(exc, self.codec, largest, for_node=self.is_node)
 
     def registration_outcome(self, error: Exception | None) -> bytes:
         """Return the application object of an answer to a registration (SPEC 3.1).
@@ -103,7 +110,11 @@ class Dialect:
             Exception: What a codec of the user's own raises.
         """
         failure = None if error is None else _exceptions.to_failure(error, self.codec)
-        return self.codec.encode(encode_registration_outcome(failure, for_node=self.is_node))
+        data = self.codec.encode(encode_registration_outcome(failure, for_node=self.is_node))
+        if failure is not None and len(data) > self.limits.encoded_size:
+            outcome = encode_registration_outcome(failure.texts_only(), for_node=self.is_node)
+            data = self.codec.encode(outcome)
+        return data
 
 
 class PeerDialect(Dialect):
@@ -123,7 +134,7 @@ class PeerDialect(Dialect):
         Raises:
             EncodeError: If an argument cannot be encoded.
         """
-        return pack_call(to_microseconds(expires), request.encode(self.codec))
+        return pack_call(to_microseconds(expires), request.encode(self.codec, self.limits))
 
 
 class NodeDialect(Dialect):
@@ -152,10 +163,10 @@ class NodeDialect(Dialect):
                 f"and no {names}"
             )
         arguments = join_arguments(
-            encode(self.codec, argument, f"argument {position} of {name!r}")
+            encode(self.codec, argument, f"argument {position} of {name!r}", self.limits)
             for position, argument in enumerate(request.args)
         )
-        check_size(len(arguments), request.method.arguments_title)
+        check_size(len(arguments), request.method.arguments_title, self.limits)
         return arguments
 
 
@@ -170,22 +181,48 @@ def _node_head(method: str, arguments: int, oneway: bool) -> bytes:
     return Invoke(method, arguments, oneway).encode()
 
 
-def read_call(message: Invoke, frame: Frame, codec: Codec) -> tuple[Arguments, float]:
+def read_call(
+    message: Invoke, frame: Frame, codec: Codec, most: int = DEFAULTS.arguments
+) -> tuple[Arguments, float]:
     """Read an invocation's arguments, in either dialect, and when its caller gives up.
 
     Node tells how long it waits, counted from when it sent the frame. One that wants no answer
     names a time, too, which means nothing.
 
+    Args:
+        message: The connection object.
+        frame: All of it.
+        codec: Of its application object.
+        most: How many arguments there may be.
+
     Raises:
         RemoteProtocolError: If the application object is not what the message announces.
+        RefusedError: If there are too many arguments.
     """
     if message.packed:
         microseconds, data = unpack_call(frame.application)
-        return unpack_arguments(codec.decode(data)), from_microseconds(microseconds)
+        arguments = unpack_arguments(codec.decode(data))
+        count = len(arguments[0]) + len(arguments[1])
+        if count > most:
+            raise _too_many_arguments(message, count, most)
+        return arguments, from_microseconds(microseconds)
+    if message.argument_count > most:
+        raise _too_many_arguments(message, message.argument_count, most)
     encoded = split_arguments(frame.application, message.argument_count)
     waits = frame.timeout_ms > 0 and not message.oneway
     expires = now() + frame.timeout_ms / _MILLISECONDS if waits else math.inf
     return (tuple(map(codec.decode, encoded)), {}), expires
+
+
+def _too_many_arguments(message: Invoke, count: int, most: int) -> RefusedError:
+    return RefusedError(
+        shown_name(message.method), f"{count} arguments, the limit is {most} (Limits.arguments)"
+    )
+
+
+def shown_name(name: str) -> str:
+    """Return a method's name as an error can hold it: a peer's may be anything."""
+    return name if len(name) <= _SHOWN_NAME else f"{name[:_SHOWN_NAME]}…"
 
 
 def unpack_arguments(value: object) -> Arguments:

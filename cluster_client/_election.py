@@ -23,6 +23,7 @@ from cluster_protocol import (
     Failure,
     Frame,
     FrameDecoder,
+    FrameLimits,
     Offer,
     ProtocolError,
     RegisterChannel,
@@ -96,6 +97,7 @@ async def join(
     silence_limit: float,
     deadline: Deadline,
     sighting: Sighting,
+    frames: FrameLimits = DEFAULT_LIMITS,
 ) -> Joined | StartFailed | None:
     """Try once to become a follower.
 
@@ -111,6 +113,7 @@ async def join(
             process without the channel stays silent.
         deadline: When to give up in any case.
         sighting: Is told what was seen.
+        frames: Limits of the leader's.
 
     Returns:
         ``None`` if there is nobody to follow yet; *sighting* says why.
@@ -152,6 +155,7 @@ async def join(
             silence_limit=silence_limit,
             deadline=deadline,
             sighting=sighting,
+            frames=frames,
         )
     finally:
         if not isinstance(result, Joined):
@@ -170,13 +174,14 @@ async def _register(
     silence_limit: float,
     deadline: Deadline,
     sighting: Sighting,
+    frames: FrameLimits,
 ) -> Joined | StartFailed | None:
     message = RegisterChannel(channel, offer).encode()
     timeout_ms = header_timeout(silence_limit)
     if not await transport.send(encode_frame(Frame(False, _REGISTRATION_ID, timeout_ms, message))):
         sighting.reason = "the process there closed the connection"
         return None
-    decoder = FrameDecoder(DEFAULT_LIMITS)
+    decoder = FrameDecoder(frames)
     patience = min(silence_limit, deadline.remaining)
     limit = Deadline.after(patience)
     with anyio.move_on_after(limit.remaining) as scope:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from cluster_client.errors import ConfigurationError, EncodeError, RefusedError, RemoteInvokeError
+from cluster_client.limits import DEFAULTS
 from cluster_protocol import Failure
 from cluster_protocol.codecs import Codec
 
@@ -88,17 +89,26 @@ def to_failure(exc: BaseException, codec: Codec) -> Failure:
     )
 
 
-def encode_failure(exc: BaseException, codec: Codec, *, for_node: bool = False) -> bytes:
-    """Return the codec's bytes of `to_failure`. Never fails.
+def encode_failure(
+    exc: BaseException,
+    codec: Codec,
+    largest: int = DEFAULTS.encoded_size,
+    *,
+    for_node: bool = False,
+) -> bytes:
+    """Return the codec's bytes of `to_failure`, of which there are no more than *largest*.
+
+    Never fails. What would be larger is told without the values that the exception holds.
 
     With a codec that does not keep to its rules the bytes may be empty, and
     the receiver can't read them; but it gets an answer.
     """
     failure = to_failure(exc, codec)
-    for attempt in (failure, Failure(failure.name, "(the error could not be encoded)")):
+    stub = Failure(failure.name, "(the error could not be encoded)")
+    for attempt in (failure, failure.texts_only(), stub):
         value = attempt.to_node_value() if for_node else attempt.to_value()
         data = _attempt(partial(codec.encode, value), b"")
-        if data:
+        if data and len(data) <= largest:
             return data
     return b""
 

@@ -15,11 +15,12 @@ from cluster_client._delegate_options import PUBLISH, UNPUBLISH
 from cluster_client._dialects import CallRequest, NodeDialect, PeerDialect
 from cluster_client._election import Joined
 from cluster_client._event_queue import Gap
-from cluster_client._exchange import Exchange, expect
+from cluster_client._exchange import Exchange, MessageT, expect
 from cluster_client._link import Link
 from cluster_client._registrations import Registration, check_for_node
 from cluster_client._session import ClientSpec, SessionEvents
 from cluster_client._shared_subscriptions import SharedSubscriptions
+from cluster_client._snapshots import LARGEST as LARGEST_SNAPSHOT
 from cluster_client._snapshots import Snapshot
 from cluster_client._states import LinkState
 from cluster_client._streams import FIRST_CREDIT, ItemSource, StreamReader
@@ -38,6 +39,7 @@ from cluster_protocol import (
     InvokeResult,
     Message,
     RealClientState,
+    RemoteProtocolError,
     StreamCredit,
     StreamItem,
     Subscribe,
@@ -74,15 +76,21 @@ class Follower:
         self.epoch = joined.epoch
         agreement = joined.agreement
         self._dialect: PeerDialect | NodeDialect = (
-            NodeDialect(spec.node_codec)
+            NodeDialect(spec.node_codec, spec.options.limits)
             if agreement is None
-            else PeerDialect(spec.codecs[agreement.codec])
+            else PeerDialect(spec.codecs[agreement.codec], spec.options.limits)
         )
         self._codec = self._dialect.codec
         self._spec = spec
         self._events = events
         self._log = log
-        self._link = Link(joined.transport, joined.decoder, agreement=joined.agreement, log=log)
+        self._link = Link(
+            joined.transport,
+            joined.decoder,
+            agreement=joined.agreement,
+            limits=spec.options.limits.frames,
+            log=log,
+        )
         self._streams: dict[int, StreamReader] = {}
         self._taken = 0
         self._counts_values = self._link.has(VALUES_TAKEN)
@@ -164,6 +172,10 @@ class Follower:
                 self._events.real_client(ready, reason)
             case SnapshotMessage():
                 data = frame.application
+                if len(data) > LARGEST_SNAPSHOT:
+                    raise RemoteProtocolError(
+                        f"a snapshot of {len(data)} bytes, the limit is {LARGEST_SNAPSHOT}"
+                    )
                 self._events.snapshot(Snapshot(data) if data else None)
             case Goodbye():
                 self._retire()
@@ -216,10 +228,22 @@ class Follower:
         return self._outcome(answer).unwrap(self._codec)
 
     def _outcome(self, answer: Frame) -> Outcome:
-        result = expect(answer, InvokeResult)
+        result = self._expect(answer, InvokeResult)
         if result.refused:
             self._retire()
         return Outcome(result.success, answer.application, result.refused)
+
+    def _expect(self, answer: Frame, expected: type[MessageT]) -> MessageT:
+        """Return the message of an answer; another one ends the link.
+
+        Raises:
+            LinkClosedError: If it is another one.
+        """
+        try:
+            return expect(answer, expected)
+        except RemoteProtocolError as exc:
+            self._link.fail(exc)
+            raise LinkClosedError(str(exc), sent=True) from exc
 
     async def call_oneway(self, request: CallRequest, unsent_until: Deadline) -> None:
         """See `Session.call_oneway`."""
@@ -297,7 +321,7 @@ class Follower:
         )
         if answer is None:
             raise ResponseTimeoutError("subscribe", limit)
-        if not expect(answer, SubscribeAck).success:
+        if not self._expect(answer, SubscribeAck).success:
             failure = Failure.from_value(self._codec.decode(answer.application))
             raise _exceptions.from_failure(failure)
 

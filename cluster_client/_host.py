@@ -302,6 +302,7 @@ class Host:
                 tasks=self._upstream_tasks,
                 broadcast=self._spec.options.is_broadcast,
                 log=self._log,
+                limits=self._spec.options.limits,
             )
             self._opened.set()
             return

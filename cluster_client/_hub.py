@@ -8,6 +8,7 @@ per codec.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any, Final, Protocol
@@ -25,7 +26,8 @@ from cluster_client._inbox import Inbox
 from cluster_client._logs import describe
 from cluster_client._real_client import RealClient
 from cluster_client._registrations import Registration, check_registration
-from cluster_client.errors import ConfigurationError, EncodeError, LinkClosedError
+from cluster_client.errors import ConfigurationError, EncodeError, LinkClosedError, RefusedError
+from cluster_client.limits import DEFAULTS, Limits
 from cluster_protocol import Json, ProtocolError
 from cluster_protocol.codecs import Codec
 
@@ -89,6 +91,7 @@ class SubscriptionHub:
         tasks: Runs the real client's methods.
         broadcast: Whether each value goes to all subscribers, or to one in turn.
         log: Logger, already bound to the client.
+        limits: How much a subscriber may have, and a value may be.
     """
 
     def __init__(
@@ -100,7 +103,10 @@ class SubscriptionHub:
         tasks: anyio.abc.TaskGroup,
         broadcast: bool,
         log: Any,
+        limits: Limits = DEFAULTS,
     ) -> None:
+        self._limits = limits
+        self._counts: Counter[Subscriber] = Counter()
         self._real = real
         self._table = table
         self._codec = codec
@@ -120,8 +126,14 @@ class SubscriptionHub:
 
         The last value, if there is one, is sent at once, except where each counts. Pass what is
         returned to `settle` to learn whether the real client accepted.
+
+        Raises:
+            RefusedError: If it has too many.
         """
         upstream = self._upstreams.get(registration.identity)
+        if upstream is None or subscriber not in upstream.subscribers:
+            self._check_room(subscriber)
+            self._counts[subscriber] += 1
         if upstream is None:
             upstream = self._upstreams[registration.identity] = Upstream(registration)
         upstream.subscribers[subscriber] = key
@@ -134,13 +146,29 @@ class SubscriptionHub:
         """Send no more values of a registration to *subscriber*."""
         upstream = self._upstreams.get(registration.identity)
         if upstream is not None and upstream.subscribers.pop(subscriber, None) is not None:
+            self._forget_one_of(subscriber)
             self._reconcile_soon(upstream)
+
+    def _check_room(self, subscriber: Subscriber) -> None:
+        count, most = self._counts[subscriber], self._limits.subscriptions_per_follower
+        if count >= most:
+            raise RefusedError(
+                "subscribe",
+                f"this client is subscribed to {count} registrations already "
+                f"(Limits.subscriptions_per_follower)",
+            )
+
+    def _forget_one_of(self, subscriber: Subscriber) -> None:
+        self._counts[subscriber] -= 1
+        if not self._counts[subscriber]:
+            del self._counts[subscriber]
 
     def remove_everywhere(self, subscriber: Subscriber) -> None:
         """Forget a subscriber that is gone."""
         for upstream in list(self._upstreams.values()):
             if upstream.subscribers.pop(subscriber, None) is not None:
                 self._reconcile_soon(upstream)
+        del self._counts[subscriber]
 
     async def settle(self, upstream: Upstream) -> None:
         """Wait until the real client has accepted the subscription.
@@ -227,7 +255,9 @@ class SubscriptionHub:
         listener = upstream.listener = self._listener(upstream)
         try:
             # A copy: a real client that changes its argument must not change our key.
-            registration = check_registration(upstream.registration.reg)
+            registration = check_registration(
+                upstream.registration.reg, max_depth=self._limits.depth
+            )
             method = self._table.part(SUBSCRIBE)
             await self._ask(method.target, registration.reg, listener)
         except Exception as exc:
@@ -236,6 +266,8 @@ class SubscriptionHub:
             )
             if not upstream.accepted:
                 upstream.error = exc
+                for subscriber in upstream.subscribers:
+                    self._forget_one_of(subscriber)
                 upstream.subscribers.clear()
             return False
         if upstream.listener is not listener:
@@ -246,7 +278,9 @@ class SubscriptionHub:
     async def _unsubscribe(self, upstream: Upstream) -> None:
         try:
             method = self._table.part(UNSUBSCRIBE)
-            registration = check_registration(upstream.registration.reg)
+            registration = check_registration(
+                upstream.registration.reg, max_depth=self._limits.depth
+            )
             await self._ask(method.target, registration.reg, upstream.listener)
         except ConfigurationError:
             # Nothing can be ended upstream. Its values are dropped from now on.
@@ -277,7 +311,7 @@ class SubscriptionHub:
             entry: bytes | Gap
             try:
                 # At once, in the caller's thread: the object may change right after.
-                entry = encode(self._codec, value, "value")
+                entry = encode(self._codec, value, "value", self._limits)
             except EncodeError as exc:
                 self._log.error(
                     "value_not_encodable", key=upstream.registration.key, error=str(exc)
@@ -326,7 +360,7 @@ class SubscriptionHub:
         if data is None:
             try:
                 value = self._codec.decode(upstream.last[self._codec.name])
-                data = encode(codec, value, "value")
+                data = encode(codec, value, "value", self._limits)
             # In a poorer codec than ours, or a registered type that cannot be made again.
             except (EncodeError, ProtocolError) as exc:
                 self._log.error("value_not_encodable", key=key, error=str(exc))

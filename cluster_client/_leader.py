@@ -95,7 +95,7 @@ class Leader(LocalSession):
                     self._tasks = connections
                     self._workers = Workers(connections, self._log)
                     connections.start_soon(self._calls.watch_deadlines)
-                    connections.start_soon(self._seat.accept, self._log)
+                    connections.start_soon(self._seat.accept, self._log, self._spec.options.limits)
                     connections.start_soon(self._give_up_start)
                     limit = self._spec.options.stalled_timeout
                     connections.start_soon(drop_stalled, self._peers, limit, self._log)
@@ -173,18 +173,19 @@ class Leader(LocalSession):
         if self._ending:
             # Adopted just before the doors were closed: it would miss the goodbye. So it has to
             # try again.
-            await arrival.transport.aclose()
+            await arrival.close()
             return
         try:
             agreement, dialect = self._agree(arrival)
         except RemoteProtocolError as exc:
             self._log.warning("follower_refused", error=str(exc))
-            await arrival.transport.aclose()
+            await arrival.close()
             return
         link = Link(
             arrival.transport,
             arrival.decoder,
             agreement=agreement,
+            limits=self._spec.options.limits.frames,
             log=self._log,
             wait_for_reader=True,
         )
@@ -211,6 +212,7 @@ class Leader(LocalSession):
             await peer.run()
         finally:
             self._peers.discard(peer)
+            arrival.place.free()
             self._log.info("follower_left", follower_pid=pid, reason=link.reason)
 
     def _agree(self, arrival: Arrival) -> tuple[Agreement | None, Dialect]:
@@ -220,12 +222,12 @@ class Leader(LocalSession):
             RemoteProtocolError: If there is no common codec.
         """
         if arrival.offer is None:
-            return None, NodeDialect(self._spec.node_codec)
+            return None, NodeDialect(self._spec.node_codec, self._spec.options.limits)
         codecs = self._spec.codecs
         agreement = negotiate(
             arrival.offer, codecs=tuple(codecs), epoch=self.epoch, pid=os.getpid()
         )
-        return agreement, PeerDialect(codecs[agreement.codec])
+        return agreement, PeerDialect(codecs[agreement.codec], self._spec.options.limits)
 
     async def _refuse_followers(self, error: Exception) -> None:
         """Tell all followers that wait why there is nothing to follow (SPEC 3.1)."""
@@ -240,7 +242,7 @@ class Leader(LocalSession):
             except Exception as exc:  # no common codec, or one of the user's that fails
                 self._log.warning("follower_refused", error=describe(exc))
             finally:
-                await arrival.transport.aclose()
+                await arrival.close()
 
         with anyio.move_on_after(_FAREWELL):
             await self._seat.answer_everybody(self._tasks, refuse)

@@ -28,8 +28,10 @@ from cluster_protocol import (
     Cancel,
     Frame,
     FrameDecoder,
+    FrameLimits,
     Message,
     ProtocolError,
+    RemoteProtocolError,
     decode_message,
     frame_bytes,
 )
@@ -48,6 +50,7 @@ class Link:
         decoder: Holds what arrived behind the registration.
         agreement: What holds on the link; ``None`` with a Node peer.
         log: Logger, already bound to the client.
+        limits: Of the frames that are accepted.
         wait_for_reader: Whether to read nothing more while too much waits to be written. For the
             leader: one side of a pair may do so, or both could wait for ever.
 
@@ -62,12 +65,13 @@ class Link:
         *,
         agreement: Agreement | None,
         log: Any,
+        limits: FrameLimits = DEFAULT_LIMITS,
         wait_for_reader: bool = False,
     ) -> None:
         self.agreement = agreement
         self._transport = transport
         self._decoder = decoder
-        self._decoder.limits = DEFAULT_LIMITS
+        self._decoder.limits = limits
         keep_freed_blocks()
         self._log = log
         self._wait_for_reader = wait_for_reader
@@ -75,6 +79,8 @@ class Link:
         self._pending: dict[int, Exchange] = {}
         self._callbacks: dict[int, ReplyHandler] = {}
         self._next_id = 1
+        self._last_issued = 0  # the greatest one, where they come again
+        self._last_received = 0  # the greatest one of the peer's requests
         self.outbox = Outbox(transport)
         self._write = self.outbox.write
         self._alarm = Alarm(self._expire)
@@ -129,6 +135,12 @@ class Link:
             self._reason = reason
             self._become_closed()
         self._scope.cancel()
+
+    def fail(self, exc: ProtocolError) -> None:
+        """End `run`, as the peer does not keep to the protocol; that is logged, once."""
+        if self.state is not LinkState.CLOSED:
+            self._log.warning("link_protocol_error", error=str(exc))
+        self.close(str(exc))
 
     def drain(self) -> None:
         """Send no more requests of our own: the leadership ends (SPEC 6.4)."""
@@ -358,6 +370,7 @@ class Link:
         while True:
             request_id = self._next_id
             self._next_id = request_id % MAX_REQUEST_ID + 1
+            self._last_issued = max(self._last_issued, request_id)
             # A Node peer's come again after 2**30 calls.
             if request_id not in self._pending and request_id not in self._callbacks:
                 return request_id
@@ -374,14 +387,20 @@ class Link:
                 if frame.is_response:
                     self._on_answer(frame)
                 else:
+                    request_id = frame.request_id
+                    if request_id > self._last_received:
+                        self._last_received = request_id
+                    elif request_id and self.agreement is not None:
+                        raise RemoteProtocolError(
+                            f"request id {request_id} is not above {self._last_received}, the last"
+                        )
                     self._on_request(frame, decode_message(frame.connection, is_response=False))
             if decoder.failure is not None:
                 raise decoder.failure
             if self.after_reading is not None:
                 self.after_reading()
         except ProtocolError as exc:
-            self._log.warning("link_protocol_error", error=str(exc))
-            self.close(str(exc))
+            self.fail(exc)
         if self._wait_for_reader:
             self.outbox.hold_reader()
 
@@ -390,10 +409,19 @@ class Link:
         if exchange is not None:
             exchange.settle(frame)
             return
-        # None is there for an answer that came too late: its caller has gone.
         on_reply = self._callbacks.pop(frame.request_id, None)
         if on_reply is not None:
             on_reply(frame)
+        elif not self._was_issued(frame.request_id):
+            raise RemoteProtocolError(
+                f"an answer to request {frame.request_id}, which was never made"
+            )
+        # Else it came too late: its caller has gone.
+
+    def _was_issued(self, request_id: int) -> bool:
+        if self.agreement is not None:
+            return 0 < request_id < self._next_id
+        return 0 < request_id <= self._last_issued
 
     def _expire(self, now: float) -> float:
         """Let those go that wait for an answer for too long; returns when to look again."""

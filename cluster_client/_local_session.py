@@ -18,7 +18,7 @@ from cluster_client._registrations import Registration
 from cluster_client._session import ClientSpec, SessionEvents
 from cluster_client._streams import FIRST_CREDIT, ItemSource, StreamReader, Window, cost_of
 from cluster_client._subscriptions import EncodedValue
-from cluster_client.errors import LinkClosedError, ResponseTimeoutError
+from cluster_client.errors import LinkClosedError, RefusedError, ResponseTimeoutError
 from cluster_protocol.codecs import Codec
 
 __all__ = ["LocalSession"]
@@ -36,12 +36,14 @@ class LocalSession:
 
     def __init__(self, host: Host, spec: ClientSpec, events: SessionEvents, log: Any) -> None:
         self.codec: Codec = next(iter(spec.codecs.values()))
-        self._dialect = PeerDialect(self.codec)
+        limits = spec.options.limits
+        self._dialect = PeerDialect(self.codec, limits)
         self._host = host
         self._spec = spec
         self._events = events
         self._log = log
-        self._calls = CallExecutor(host, spec.table, log)
+        self._calls = CallExecutor(host, spec.table, log, limits)
+        self._own_calls = 0
         self._of_states = LocalSubscriber(self.codec, events, events=False)
         self._of_events = LocalSubscriber(self.codec, events, events=True)
         self._tasks: anyio.abc.TaskGroup  # while it can be used
@@ -60,7 +62,7 @@ class LocalSession:
 
         Decoded again: the real client must not get the caller's own objects.
         """
-        data = request.encode(self.codec)
+        data = request.encode(self.codec, self._dialect.limits)
         if self._ending:
             raise LinkClosedError("leadership ends", sent=False)
         try:
@@ -76,13 +78,17 @@ class LocalSession:
         await checkpoint()
         arguments = self._arguments(request)
         deadline = Deadline.after(request.timeout)
-        outcome = await self._calls.execute(
-            request.method.wire_name,
-            arguments,
-            dialect=self._dialect,
-            deadline=deadline,
-            admission=self._calls.admit(),
-        )
+        admission = self._admit(request)
+        try:
+            outcome = await self._calls.execute(
+                request.method.wire_name,
+                arguments,
+                dialect=self._dialect,
+                deadline=deadline,
+                admission=admission,
+            )
+        finally:
+            self._own_calls -= 1
         if outcome is not None:
             return outcome.unwrap(self.codec)
         if deadline.passed:
@@ -93,30 +99,45 @@ class LocalSession:
         """See `Session.call_oneway`."""
         del unsent_until
         arguments = self._arguments(request)
-        self._tasks.start_soon(
-            self._execute_oneway, request.method.wire_name, arguments, self._calls.admit()
-        )
+        try:
+            admission = self._admit(request)
+        except RefusedError:  # nobody is told, as nobody would be by another leader
+            self._log.warning("oneway_call_failed", method=request.method.wire_name)
+            return
+        self._tasks.start_soon(self._execute_oneway, request.method.wire_name, arguments, admission)
+
+    def _admit(self, request: CallRequest) -> Admission:
+        """Count a call of the client's own, by the rules for followers; until `_own_calls` is less.
+
+        Raises:
+            RefusedError: If too many are running.
+        """
+        calls, most = self._calls, self._dialect.limits.calls_per_follower
+        if self._own_calls >= most or len(calls.admitted) >= calls.most:
+            raise self._calls.excess(request.method.wire_name, self._own_calls)
+        self._own_calls += 1
+        return self._calls.admit()
 
     async def _execute_oneway(self, name: str, arguments: Arguments, admission: Admission) -> None:
-        outcome = await self._calls.execute(
-            name,
-            arguments,
-            dialect=self._dialect,
-            deadline=Deadline.never(),
-            admission=admission,
-        )
+        try:
+            outcome = await self._calls.execute(
+                name,
+                arguments,
+                dialect=self._dialect,
+                deadline=Deadline.never(),
+                admission=admission,
+            )
+        finally:
+            self._own_calls -= 1
         if outcome is not None and not outcome.success:
             self._log.warning("oneway_call_failed", method=name)
 
     async def open_stream(self, request: CallRequest, unsent_until: Deadline) -> ItemSource:
         """See `Session.open_stream`."""
         del unsent_until
-        stream = _LocalStream(self._calls.admit())
-        try:
-            arguments = self._arguments(request)
-        except BaseException:
-            self._calls.dismiss(stream.admission)
-            raise
+        await checkpoint()  # who is refused, and tries again at once, must let others go on
+        arguments = self._arguments(request)
+        stream = _LocalStream(self._admit(request))
         self._tasks.start_soon(self._execute_stream, request, arguments, stream)
         return stream.reader
 
@@ -136,6 +157,7 @@ class LocalSession:
                 sink=sink,
             )
         finally:
+            self._own_calls -= 1
             if outcome is not None:
                 stream.finish(outcome, self.codec)
             elif deadline.passed and not sink.used:

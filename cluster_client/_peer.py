@@ -23,7 +23,7 @@ from cluster_client._states import LinkState
 from cluster_client._streams import LinkSink, Window
 from cluster_client._turns import Turns
 from cluster_client._workers import Lane, Workers
-from cluster_client.errors import EncodeError, LinkClosedError
+from cluster_client.errors import EncodeError, LinkClosedError, RefusedError
 from cluster_client.options import ClientOptions
 from cluster_protocol import (
     REAL_CLIENT_STATE,
@@ -101,6 +101,9 @@ class Peer:
         self._may_lead = may_lead
         self._log = log
         self._running: dict[int, Admission] = {}
+        self._limits = options.limits
+        self._most_calls = options.limits.calls_per_follower
+        self._told_of_subscriptions = False
         self._lane = Lane(link.send_now)
         self._windows: dict[int, Window] = {}
         self._values = OutgoingValues(
@@ -209,6 +212,10 @@ class Peer:
         if self._refusing:
             self._respond(frame, message, self._calls.refused(message.method, self._dialect))
             return
+        if len(self._running) >= self._most_calls or len(self._calls.admitted) >= self._calls.most:
+            excess = self._calls.excess(message.method, len(self._running))
+            self._respond(frame, message, self._calls.failed(excess, self._dialect))
+            return
         # Here and not in the task: a cancellation may be the very next frame.
         admission = self._running[request_id] = self._calls.admit()
         if message.credit is not None and self.link.has(STREAM):
@@ -228,7 +235,7 @@ class Peer:
         """Run a call and answer it; *scope* cancels it."""
         outcome: Outcome | None = None
         try:
-            arguments, expires = read_call(message, frame, self._codec)
+            arguments, expires = read_call(message, frame, self._codec, self._limits.arguments)
             run = self._calls.execute_in(
                 scope,
                 message.method,
@@ -258,7 +265,7 @@ class Peer:
     ) -> None:
         outcome: Outcome | None = None
         try:
-            arguments, expires = read_call(message, frame, self._codec)
+            arguments, expires = read_call(message, frame, self._codec, self._limits.arguments)
             outcome = await self._calls.execute(
                 message.method,
                 arguments,
@@ -312,9 +319,22 @@ class Peer:
         self._answer(frame, head, outcome.data)
 
     def _subscribe(self, request_id: int, key: str, reg: Json, events: bool) -> None:
-        upstream = self._hub.add(self._registration(reg), key, self._subscriber(events))
+        registration = self._registration(reg)
+        try:
+            upstream = self._hub.add(registration, key, self._subscriber(events))
+        except RefusedError as exc:
+            self._refuse_subscription(request_id, exc)
+            return
         if self.link.has(SUBSCRIBE_ACK):
             self._tasks.start_soon(self._confirm, request_id, upstream)
+
+    def _refuse_subscription(self, request_id: int, exc: RefusedError) -> None:
+        if self.link.has(SUBSCRIBE_ACK):
+            data = self._dialect.failure(exc)
+            self.link.respond(request_id, SubscribeAck(success=False).encode(), data)
+        elif not self._told_of_subscriptions:  # Node has no answer that could tell it
+            self._told_of_subscriptions = True
+            self._log.warning("subscription_refused", error=str(exc))
 
     def _subscriber(self, events: bool) -> Subscriber:
         """Return who takes the values, of events only if both sides know them (SPEC 6.10)."""
@@ -323,7 +343,7 @@ class Peer:
 
     def _registration(self, reg: Json) -> Registration:
         try:
-            return check_registration(reg, self._options.format_key)
+            return check_registration(reg, self._options.format_key, self._limits.depth)
         except EncodeError as exc:
             raise RemoteProtocolError(str(exc)) from exc
 

@@ -14,7 +14,7 @@ from cluster_client._delegates import Method
 from cluster_client._dialects import CallRequest
 from cluster_client._logs import describe
 from cluster_client._publications import DeclarationTable
-from cluster_client._registrations import Reg, check_registration, publication_key
+from cluster_client._registrations import Reg, publication_key
 from cluster_client._session import ClientSpec, Session
 from cluster_client.errors import LinkClosedError
 from cluster_protocol import Json
@@ -113,4 +113,4 @@ class Publishing:
             return True
 
     def _check(self, reg: Reg) -> Json:
-        return check_registration(reg, self._spec.options.format_key).reg
+        return self._spec.check_registration(reg).reg

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from cluster_client.errors import EncodeError
+from cluster_client.limits import DEFAULTS
 from cluster_protocol import Json, UnencodableValueError
 from cluster_protocol.codecs import JsonCodec, inexact_integer, json_text
 
 _KEY_PREFIX: Final = "$$inner$$__"
 _EVENTS_PREFIX: Final = "$$events$$__"
-_JSON: Final = JsonCodec()
+_json_codec: Final = lru_cache(lambda max_depth: JsonCodec(max_depth=max_depth))
 
 MAX_REGISTRATION: Final = 256 << 10
 """Bytes of a registration and its key; with all escapes they fit a connection object."""
@@ -53,18 +55,24 @@ class Registration(NamedTuple):
         return self.key.removeprefix(_EVENTS_PREFIX if self.events else _KEY_PREFIX)
 
 
-def check_registration(reg: Reg, format_key: Callable[[Json], str] | None = None) -> Registration:
+def check_registration(
+    reg: Reg,
+    format_key: Callable[[Json], str] | None = None,
+    max_depth: int = DEFAULTS.depth,
+) -> Registration:
     """Check what a user gave and make its keys.
 
     Args:
         reg: Plain JSON with string keys.
         format_key: The option of that name.
+        max_depth: How deeply it may nest.
 
     Raises:
-        EncodeError: If *reg* is not plain JSON, or *format_key* fails.
+        EncodeError: If *reg* is not plain JSON, or too deep, or *format_key* fails.
     """
     try:
-        copy = cast("Json", _JSON.decode(_JSON.encode(reg)))
+        codec = _json_codec(max_depth)
+        copy = cast("Json", codec.decode(codec.encode(reg)))
     except UnencodableValueError as exc:
         raise EncodeError(f"a registration must be plain JSON: {exc}") from exc
     text = json_text(copy)

@@ -23,10 +23,12 @@ from cluster_client import _backend
 from cluster_client._arrivals import Arrival, wait_or_lose
 from cluster_client._backend import Listener, Transport
 from cluster_client._clock import Deadline
+from cluster_client._connections import Connections, Place
 from cluster_client._election import receive_registration
 from cluster_client._endpoints import Endpoint, describe_endpoint
 from cluster_client._logs import describe
 from cluster_client.errors import ElectionError
+from cluster_client.limits import DEFAULTS, Limits
 from cluster_protocol import (
     REGISTRATION_LIMITS,
     Frame,
@@ -37,9 +39,6 @@ from cluster_protocol import (
     RegistrationPending,
     encode_frame,
 )
-
-REGISTRATION_LIMIT: Final = 10.0
-"""Seconds that a stranger has for its registration."""
 
 ACCEPT_PAUSE: Final = 0.1
 """Seconds between two attempts to accept while that fails."""
@@ -66,6 +65,7 @@ class PortServer:
         self._changed = anyio.Event()
         self._leaving = False
         self._given_up: set[str] = set()
+        self.connections = Connections()
         self.waiting: Counter[str] = Counter()
         """Followers that wait for a channel's leader, by channel."""
 
@@ -207,13 +207,16 @@ class Seat:
         self._listener.close()
         self._server.vacate(self, still_wanted=still_wanted)
 
-    async def accept(self, log: Any) -> None:
+    async def accept(self, log: Any, limits: Limits = DEFAULTS) -> None:
         """Accept connections for any channel of the process, until cancelled."""
         failures = 0
+        connections = self._server.connections
         async with anyio.create_task_group() as tasks:
             while True:
                 try:
-                    transport = await self._listener.accept()
+                    transport = await self._listener.accept(
+                        lambda: connections.has_room(limits.connections, log)
+                    )
                 except anyio.ClosedResourceError:
                     return  # the seat is vacated
                 except OSError as exc:
@@ -226,21 +229,21 @@ class Seat:
                 if failures:
                     log.info("accepting_again", failures=failures)
                     failures = 0
-                tasks.start_soon(self._receive, transport, log)
+                tasks.start_soon(self._receive, transport, connections.enter(), log, limits)
 
-    async def _receive(self, transport: Transport, log: Any) -> None:
+    async def _receive(self, transport: Transport, place: Place, log: Any, limits: Limits) -> None:
         """Bring a new connection to the leader it asks for."""
         adopted = False
         try:
             decoder = FrameDecoder(REGISTRATION_LIMITS)
             registration = None
-            with anyio.move_on_after(REGISTRATION_LIMIT) as scope:
+            with anyio.move_on_after(limits.registration_time) as scope:
                 registration = await receive_registration(transport, decoder)
             if scope.cancelled_caught:
-                log.info("registration_missing", limit=REGISTRATION_LIMIT)
+                log.info("registration_missing", limit=limits.registration_time)
             if registration is not None:
                 frame, message = registration
-                arrival = Arrival(transport, decoder, frame, message.channel, message.offer)
+                arrival = Arrival(transport, decoder, frame, message.channel, message.offer, place)
                 arrival.receive_data(b"")  # what came together with the first frame
                 with self._server.count_waiting(message.channel):
                     adopted = await self._bring_to_seat(message, arrival)
@@ -248,6 +251,7 @@ class Seat:
             log.warning("stranger_refused", error=str(exc))
         finally:
             if not adopted:
+                place.free()
                 await transport.aclose()
 
     async def _bring_to_seat(self, message: RegisterChannel, arrival: Arrival) -> bool:

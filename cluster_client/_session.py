@@ -10,7 +10,7 @@ from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import CallRequest
 from cluster_client._event_queue import Gap
-from cluster_client._registrations import Registration
+from cluster_client._registrations import Reg, Registration, check_registration
 from cluster_client._snapshots import Snapshot
 from cluster_client._streams import ItemSource
 from cluster_client._subscriptions import EncodedValue
@@ -39,6 +39,11 @@ class ClientSpec:
     options: ClientOptions
     codecs: Mapping[str, Codec]
     node_codec: Codec = field(default_factory=SerializeJsonCodec)
+
+    def check_registration(self, reg: Reg) -> Registration:
+        """See `check_registration` of the module of that."""
+        options = self.options
+        return check_registration(reg, options.format_key, options.limits.depth)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from cluster_protocol.codecs import MsgpackCodec
 __all__ = ["Snapshot"]
 
 LARGEST: Final = 1 << 20
+"""Bytes; no more than the smallest limit of a frame (SPEC 8.7)."""
 _CODEC: Final = MsgpackCodec()
 
 

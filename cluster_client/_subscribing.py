@@ -16,7 +16,7 @@ from cluster_client._delegate_options import SUBSCRIBE
 from cluster_client._event_queue import Gap
 from cluster_client._logs import describe
 from cluster_client._membership import Membership
-from cluster_client._registrations import Reg, Registration, check_registration
+from cluster_client._registrations import Reg, Registration
 from cluster_client._session import ClientSpec, Session
 from cluster_client._subscriptions import EncodedValue, Feed, Subscription, SubscriptionTable
 from cluster_client.errors import (
@@ -145,7 +145,7 @@ class Subscribing:
         return [subscription for subscription in found if subscription is not None]
 
     def _registration(self, reg: Reg) -> Registration:
-        return check_registration(reg, self._spec.options.format_key)
+        return self._spec.check_registration(reg)
 
     def _establish_soon(self, subscription: Subscription) -> None:
         if not subscription.establishing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from cluster_client._delegate_options import INVOKE, Delegate
@@ -11,7 +10,7 @@ from cluster_client._session import ClientSpec
 from cluster_client.client import Client
 from cluster_client.errors import ConfigurationError
 from cluster_client.options import ClientOptions
-from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec
+from cluster_protocol.codecs import Codec, JsonCodec, MsgpackCodec, SerializeJsonCodec
 
 __all__ = ["ClusterBuilder", "ClusterFactory", "cluster"]
 
@@ -86,12 +85,17 @@ class ClusterBuilder(Generic[RealT]):
             auto_generate=self._options.auto_generate,
             reserved=RESERVED,
             camel_case=self._options.camel_case,
+            longest_name=self._options.limits.method_name,
         )
         options = self._options
-        spec = ClientSpec(self._cls, args, kwargs, table, options, _codecs(options))
-        if options.transcode is not None:
-            # As in Node, where it is the same in all processes of a channel.
-            spec = replace(spec, node_codec=options.transcode)
+        codecs = _codecs(options)
+        # As in Node, where it is the same in all processes of a channel.
+        node_codec = (
+            SerializeJsonCodec(max_depth=options.limits.depth)
+            if options.transcode is None
+            else codecs[options.transcode.name]
+        )
+        spec = ClientSpec(self._cls, args, kwargs, table, options, codecs, node_codec)
         return Client[RealT].from_spec(spec, self._overrides)
 
 
@@ -126,8 +130,12 @@ class ClusterFactory(Protocol):
 
 def _codecs(options: ClientOptions) -> dict[str, Codec]:
     codecs: dict[str, Codec] = {}
+    depth = options.limits.depth
     if options.transcode is not None:
-        codecs[options.transcode.name] = options.transcode
-    for codec in (MsgpackCodec(), JsonCodec()):
-        codecs.setdefault(codec.name, codec)
+        codec = options.transcode
+        if isinstance(codec, (MsgpackCodec, JsonCodec, SerializeJsonCodec)):
+            codec = codec.with_max_depth(depth)
+        codecs[codec.name] = codec
+    for own in (MsgpackCodec(max_depth=depth), JsonCodec(max_depth=depth)):
+        codecs.setdefault(own.name, own)
     return codecs

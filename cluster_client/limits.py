@@ -8,7 +8,7 @@ from typing import Final
 from cluster_client.errors import ConfigurationError
 from cluster_protocol import FrameLimits
 
-__all__ = ["Limits"]
+__all__ = ["DEFAULTS", "Limits"]
 
 _CONNECTION: Final = 1 << 20
 """Bytes of a connection object; a registration of 256 KiB with all escapes fits (SPEC 2.3)."""
@@ -17,7 +17,7 @@ _MARGIN: Final = 64
 """Bytes by which a value must be smaller than a frame: a packed call adds its deadline."""
 
 _RANGES: Final[dict[str, tuple[float, float]]] = {
-    "frame_size": (4096, (1 << 32) - 1),
+    "frame_size": (1 << 20, 1 << 30),
     "depth": (3, 500),
     "arguments": (1, 1 << 20),
     "method_name": (1, 1 << 16),
@@ -39,7 +39,7 @@ class Limits:
     channel should have the same. Nothing beyond a cap costs anybody else anything.
 
     Attributes:
-        frame_size: Bytes of an application object: arguments, a result, a value. 4 KiB to 4 GiB. A
+        frame_size: Bytes of an application object: arguments, a result, a value. 1 MiB to 1 GiB. A
             larger one raises `EncodeError` where it comes from; a frame that is larger all the
             same closes the connection.
         depth: How deeply a value nests: 1 is a list of scalars. 3 to 500. The arguments of
@@ -97,3 +97,6 @@ class Limits:
     def encoded_size(self) -> int:
         """Bytes of an encoded value that fits a frame whatever is sent with it."""
         return self.frame_size - _MARGIN
+
+
+DEFAULTS: Final = Limits()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from cluster_client._endpoints import MAX_PATH, Endpoint
 from cluster_client.errors import ConfigurationError
+from cluster_client.limits import DEFAULTS, Limits
 from cluster_protocol import Json
 from cluster_protocol.codecs import Codec
 
@@ -77,6 +78,7 @@ class ClientOptions:
             same in all processes of a channel.
         threads: Worker threads for synchronous methods, 1 to 64. More than one only for a
             real client that is safe to use from several threads.
+        limits: What peers may make this process do at most; see `Limits`.
         logger: A structlog logger, or anything with its methods. Default:
             ``structlog.get_logger("cluster_client")``.
     """
@@ -104,6 +106,7 @@ class ClientOptions:
     transcode: Codec | None = None
     camel_case: bool = False
     threads: int = 1
+    limits: Limits = DEFAULTS
     logger: Any = None
 
     @classmethod
@@ -167,6 +170,8 @@ class ClientOptions:
                 raise _wrong(name, getattr(self, name), "a function from a registration to str")
         if self.transcode is not None and not isinstance(self.transcode, Codec):
             raise _wrong("transcode", self.transcode, "a codec with name, encode and decode")
+        if not isinstance(self.limits, Limits):
+            raise _wrong("limits", self.limits, "Limits(…), from cluster_client")
         if self.logger is not None and not callable(getattr(self.logger, "bind", None)):
             raise _wrong("logger", self.logger, "a structlog logger, or anything with its methods")
         if not _is_int(self.threads) or not 1 <= self.threads <= _MAX_THREADS:

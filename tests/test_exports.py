@@ -47,6 +47,7 @@ def test_the_toolkits_names() -> None:
         "JavaScriptError",
         "LeaderUnavailableError",
         "Leadership",
+        "Limits",
         "LinkClosedError",
         "LinkError",
         "OutcomeUnknownError",

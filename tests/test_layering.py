@@ -19,9 +19,10 @@ LAYERS: Final = (
     {"_endpoints"},
     {"errors", "leadership", "_backoff", "_changes", "_clock", "_event_queue"},
     {"_fork", "_logs", "_memory", "_states"},
+    {"limits"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
-    {"_alarm", "_loop_lag", "_outbox", "_delegate_options", "_exchange", "_inbox", "_items"},
-    {"_owned_tasks", "_snapshots", "_user_types", "_watchdog"},
+    {"_alarm", "_connections", "_loop_lag", "_outbox", "_delegate_options", "_exchange", "_inbox"},
+    {"_items", "_owned_tasks", "_snapshots", "_user_types", "_watchdog"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
     {"_arrivals", "_dialects", "_outgoing", "_outgoing_snapshots"},
     {"_real_client", "_shared_subscriptions", "_streams", "_turns", "_workers"},
@@ -59,7 +60,7 @@ OWNERS: Final = {
     "selectors": set(),
     "time": {"cluster_client._clock"},
     "structlog": {"cluster_client.client"},
-    "msgpack": {"cluster_protocol.codecs._msgpack"},
+    "msgpack": {f"cluster_protocol.codecs.{name}" for name in ("_msgpack", "_msgpack_levels")},
     "pickle": set(),
 }
 """The only modules that may import these; programs aside."""

@@ -109,8 +109,11 @@ class Transport(Protocol):
 class Listener(Protocol):
     """A listening socket of our own."""
 
-    async def accept(self) -> Transport:
+    async def accept(self, has_room: Callable[[], bool] = lambda: True) -> Transport:
         """Return the next connection.
+
+        Args:
+            has_room: Whether one more may come. If not it is closed at once, and costs nothing.
 
         Raises:
             anyio.ClosedResourceError: If the listener is closed, also while waiting.

@@ -8,6 +8,7 @@ import errno
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -44,7 +45,7 @@ class SocketListener:
         self._protection = protection
         self._lock = lock
 
-    async def accept(self) -> Transport:
+    async def accept(self, has_room: Callable[[], bool] = lambda: True) -> Transport:
         while True:
             if self._socket.fileno() < 0:
                 raise anyio.ClosedResourceError
@@ -53,6 +54,10 @@ class SocketListener:
                 connection, protection = _fork.open_protected(lambda: self._socket.accept()[0])
             except (BlockingIOError, ConnectionAbortedError):
                 continue  # another handle was faster, or the peer has gone again
+            if not has_room():
+                connection.close()
+                _fork.release(protection)
+                continue
             with contextlib.suppress(OSError):  # the peer reset it before we came to accept it
                 return await open_transport(connection, protection)
 

@@ -43,6 +43,10 @@ class Failure:
             value["fields"] = dict(self.fields)
         return value
 
+    def texts_only(self) -> Failure:
+        """Return what is left where all of it is too large to be sent."""
+        return Failure(self.name, self.message, stack=self.stack, module=self.module)
+
     def to_node_value(self) -> dict[str, object]:
         """Return the members that Node knows, in its order."""
         value: dict[str, object] = {

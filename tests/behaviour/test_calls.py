@@ -109,15 +109,6 @@ async def test_a_result_that_cannot_be_sent_is_named(
         await client.get_data("/k")
 
 
-async def test_a_value_beyond_the_frame_limit_fails_only_its_call(
-    client: Client[Registry], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cluster_client._encoding._LARGEST", 1000)
-    with pytest.raises(EncodeError, match=r"arguments of 'echo': .* the limit is 1000"):
-        await client.echo("x" * 2000)
-    assert await client.echo("x") == "x"
-
-
 async def test_a_builtin_exception_arrives_as_itself(client: Client[Registry]) -> None:
     with pytest.raises(KeyError) as caught:
         await client.get_data("/none", strict=True)

@@ -205,8 +205,6 @@ async def test_what_is_not_known_is_ignored(leader: Client[Registry], port: int)
         await stranger.say(2, b'{"type":"teleport"}')
         await stranger.say(3, Cancel(99))
         await stranger.say(4, Unsubscribe("never subscribed", {"path": "/k"}))
-        answer = Frame(True, 99, 0, b'{"type":"heartbeat_res"}')
-        await stranger.stream.send(encode_frame(answer))
         await stranger.say(5, Invoke("echo", 1), join_arguments([CODEC.encode("fine")]))
         frame, _ = await stranger.hear()
         assert frame.request_id == 5
@@ -227,6 +225,16 @@ async def test_who_breaks_the_conversation_is_dropped(
 ) -> None:
     async with registered_on(port) as stranger:
         await stranger.say(2, message)
+        assert await stranger.is_dropped()
+    assert await leader.echo(1) == 1
+
+
+async def test_who_answers_what_was_never_asked_is_dropped(
+    leader: Client[Registry], port: int
+) -> None:
+    async with registered_on(port) as stranger:
+        answer = Frame(True, 99, 0, b'{"type":"heartbeat_res"}')
+        await stranger.stream.send(encode_frame(answer))
         assert await stranger.is_dropped()
     assert await leader.echo(1) == 1
 

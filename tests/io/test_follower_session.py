@@ -212,19 +212,27 @@ async def test_a_call_without_an_answer_in_time_times_out() -> None:
         assert (caught.value.method, caught.value.timeout) == ("echo", 0)
 
 
-@pytest.mark.parametrize(
-    ("answer", "application"),
-    [(HeartbeatAck(), b""), (InvokeResult(success=True), b"\xc1")],
-    ids=["not an answer to a call", "not of the codec"],
-)
-async def test_an_answer_that_makes_no_sense_is_the_peers_fault(
-    answer: Any, application: bytes
-) -> None:
+async def test_an_answer_that_is_not_of_the_codec_fails_its_call() -> None:
     async with following() as running:
+        success = InvokeResult(success=True)
         call = running.call("echo", 1)
-        running.leader.answer(await running.leader.receive(), answer, application)
+        running.leader.answer(await running.leader.receive(), success, b"\xc1")
         with pytest.raises(RemoteProtocolError):
             await call.outcome()
+        other = running.call("echo", 2)
+        running.leader.answer(await running.leader.receive(), success, CODEC.encode(2))
+        assert await other.outcome() == 2
+
+
+async def test_an_answer_of_another_type_ends_the_link() -> None:
+    async with following() as running:
+        call, other = running.call("echo", 1), running.call("echo", 2)
+        running.leader.answer(await running.leader.receive(), HeartbeatAck())
+        for one in (call, other):
+            with pytest.raises(LinkClosedError, match="expected invoke_result, got") as caught:
+                await one.outcome()
+            assert caught.value.sent
+        assert len(running.log.of("link_protocol_error")) == 1
 
 
 async def test_a_oneway_call_waits_for_nothing() -> None:
@@ -407,7 +415,7 @@ async def test_a_leader_that_knows_no_events_is_asked_once(*, node: bool) -> Non
 
         async def receive(value: int, *keys: str) -> None:
             running.told.clear()
-            running.leader.request(1, SubscribeResult(REG.key), codec.encode(value))
+            running.leader.request(value, SubscribeResult(REG.key), codec.encode(value))
             await running.leader.receive_message()  # the acknowledgement
             assert sorted(running.told) == sorted((key, value) for key in keys)
 

@@ -16,6 +16,7 @@ from cluster_client._states import LinkState
 from cluster_client.errors import LinkClosedError
 from cluster_protocol import (
     MAX_REQUEST_ID,
+    Agreement,
     Cancel,
     Frame,
     FrameDecoder,
@@ -30,6 +31,7 @@ from cluster_protocol import (
 from support.links import AGREED, CALL, LONG, Call, open_link
 from support.logs import LogRecorder
 from support.transports import MemoryTransport, connected_pair
+from support.waiting import until
 
 OK = InvokeResult(success=True)
 GARBAGE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
@@ -126,6 +128,59 @@ async def test_ids_towards_node_start_again_and_pass_over_those_in_use() -> None
         running.link._next_id = MAX_REQUEST_ID
         assert running.link.post(CALL.encode()) == MAX_REQUEST_ID
         assert running.link.post(CALL.encode()) == 2
+
+
+async def test_ids_of_our_peers_ascend() -> None:
+    async with open_link() as running:
+        for request_id in (3, 4, 0, 0, 9):
+            running.peer.request(request_id, Heartbeat())
+        await until(lambda: len(running.requests) == 5)
+        running.peer.request(9, Heartbeat())
+        running.peer.request(10, Heartbeat())
+        await running.ended.wait()
+        assert running.link.reason == "request id 9 is not above 9, the last"
+        assert running.log.of("link_protocol_error") == [{"error": running.link.reason}]
+        assert len(running.requests) == 5
+
+
+async def test_ids_of_node_peers_begin_again() -> None:
+    async with open_link(None) as running:
+        for request_id in (MAX_REQUEST_ID - 1, MAX_REQUEST_ID, 1, 2, 2):
+            running.peer.request(request_id, Heartbeat())
+        await until(lambda: len(running.requests) == 5)
+        assert running.link.state is LinkState.OPEN
+
+
+@pytest.mark.parametrize("agreement", [AGREED, None], ids=["ours", "Node"])
+@pytest.mark.parametrize("ahead", [1, 1000, -2], ids=["the next", "a later one", "0"])
+async def test_an_answer_to_what_was_never_asked_ends_the_link(
+    agreement: Agreement | None, ahead: int
+) -> None:
+    async with open_link(agreement) as running:
+        call = running.start_call()
+        await running.peer.receive()
+        last = running.link.post(CALL.encode())
+        wrong = Frame(False, last + ahead, 0, b"{}")
+        running.peer.answer(wrong, OK)
+        running.peer.answer(wrong, OK)
+        await running.ended.wait()
+        await call.ended.wait()
+        assert isinstance(call.error, LinkClosedError)
+        assert running.log.of("link_protocol_error") == [
+            {"error": f"an answer to request {last + ahead}, which was never made"}
+        ]
+
+
+async def test_all_ids_of_node_have_been_issued_when_they_begin_again() -> None:
+    async with open_link(None) as running:
+        running.link._next_id = MAX_REQUEST_ID
+        assert running.link.post(CALL.encode()) == MAX_REQUEST_ID
+        assert running.link.post(CALL.encode()) == 1
+        running.peer.answer(Frame(False, 12345, 0, b"{}"), OK)
+        await wait_all_tasks_blocked()
+        assert running.link.state is LinkState.OPEN
+        running.peer.answer(Frame(False, MAX_REQUEST_ID + 1, 0, b"{}"), OK)
+        await running.ended.wait()
 
 
 # ------------------------------------------------------- callers that give up

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -15,6 +15,7 @@ from cluster_client import _arrivals, _backend, _server
 from cluster_client._arrivals import Arrival
 from cluster_client._server import PortServer, Seat, contenders, race
 from cluster_client.errors import ElectionError
+from cluster_client.limits import DEFAULTS, Limits
 from cluster_protocol import (
     FEATURES,
     Heartbeat,
@@ -78,8 +79,12 @@ class Handle:
         self._network = network
         network.handles += 1
 
-    async def accept(self) -> MemoryTransport:
-        return await self._network.take(self)
+    async def accept(self, has_room: Callable[[], bool] = lambda: True) -> MemoryTransport:
+        while True:
+            transport = await self._network.take(self)
+            if has_room():
+                return transport
+            await transport.aclose()
 
     def duplicate(self) -> Handle:
         return Handle(self._network)
@@ -105,11 +110,11 @@ def take_seat(port: int, channel: str) -> Seat:
 
 
 @asynccontextmanager
-async def accepting(seat: Seat) -> AsyncGenerator[LogRecorder]:
+async def accepting(seat: Seat, limits: Limits = DEFAULTS) -> AsyncGenerator[LogRecorder]:
     """Accept connections meanwhile."""
     log = LogRecorder()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(seat.accept, log)
+        tasks.start_soon(seat.accept, log, limits)
         yield log
         tasks.cancel_scope.cancel()
 
@@ -332,12 +337,9 @@ async def test_a_connection_without_a_registration_is_closed_quietly(
     seat.vacate()
 
 
-async def test_a_stranger_that_stays_silent_is_left(
-    network: Network, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_server, "REGISTRATION_LIMIT", 0.01)
+async def test_a_stranger_that_stays_silent_is_left(network: Network, port: int) -> None:
     seat = take_seat(port, "a")
-    async with accepting(seat) as log:
+    async with accepting(seat, Limits(registration_time=0.01)) as log:
         stranger = network.connect()
         assert await stranger.receive_to_the_end() == []
         assert log.of("registration_missing") == [{"limit": 0.01}]

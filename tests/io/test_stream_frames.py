@@ -404,7 +404,7 @@ class Following:
 
     def send_items(self, stream: Frame, *items: Any) -> None:
         for item in items:
-            self.leader.request(1, StreamItem(stream.request_id), CODEC.encode(item))
+            self.leader.request(0, StreamItem(stream.request_id), CODEC.encode(item))
 
     def end(self, stream: Frame) -> None:
         self.leader.answer(stream, InvokeResult(success=True))
@@ -534,7 +534,7 @@ async def test_what_comes_for_a_closed_stream_is_ignored() -> None:
 async def test_items_of_a_stream_that_was_never_opened_are_ignored() -> None:
     async with following() as running:
         source, stream = await running.open()
-        running.leader.request(1, StreamItem(1000), CODEC.encode("whose?"))
+        running.leader.request(0, StreamItem(1000), CODEC.encode("whose?"))
         running.send_items(stream, "mine")
         assert await read(source) == "mine"
 
@@ -548,15 +548,17 @@ async def test_a_stream_that_has_ended_is_not_cancelled() -> None:
         await running.expect_nothing()
 
 
-async def test_an_answer_that_makes_no_sense_ends_only_its_stream() -> None:
+async def test_an_answer_that_makes_no_sense_ends_the_link() -> None:
     async with following() as running:
         source, stream = await running.open()
         other, other_stream = await running.open()
-        running.leader.answer(stream, GoodbyeAck())
         running.send_items(other_stream, "fine")
-        assert await read(other) == "fine"
-        with pytest.raises(Exception, match="expected invoke_result"):
-            await source.next()
+        running.leader.answer(stream, GoodbyeAck())
+        for one in (source, other):
+            if one is other:
+                assert await read(other) == "fine"
+            with pytest.raises(LinkClosedError, match="expected invoke_result"):
+                await one.next()
 
 
 async def test_the_first_item_has_a_limit_after_which_the_leader_is_told() -> None:

@@ -36,6 +36,7 @@ class Upstream:
     open: int = 0
     executed: list[str] = field(default_factory=list)
     fail_start: Exception | None = None
+    fail_call: Exception | None = None
     cancelled: anyio.Event = field(default_factory=anyio.Event)
     entered: anyio.Event = field(default_factory=anyio.Event)
     gate: anyio.Event = field(default_factory=anyio.Event)
@@ -65,6 +66,8 @@ class Registry:
 
     async def get_data(self, path: str, default: Any = None, *, strict: bool = False) -> Any:
         """Return what is stored under a path."""
+        if self.upstream.fail_call is not None:
+            raise self.upstream.fail_call
         if strict and path not in self.upstream.data:
             raise KeyError(path)
         return self.upstream.data.get(path, default)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster_client import EncodeError
+from cluster_client import EncodeError, Limits
 from cluster_client._encoding import encode
 from cluster_protocol import DEFAULT_LIMITS
 from cluster_protocol.codecs import MsgpackCodec
@@ -41,14 +41,15 @@ def test_a_codec_that_fails_in_its_own_way_is_named() -> None:
         encode(OwnCodec(), 1, "value")
 
 
-def test_what_would_not_fit_a_frame_is_refused_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster_client._encoding._LARGEST", 100)
-    with pytest.raises(EncodeError, match="value: 102 bytes when encoded, the limit is 100"):
-        encode(CODEC, b"x" * 100, "value")
-    assert len(encode(CODEC, b"x" * 98, "value")) == 100
+def test_what_would_not_fit_a_frame_is_refused_here() -> None:
+    limits = Limits(frame_size=1 << 20)
+    most = limits.encoded_size
+    with pytest.raises(EncodeError, match=rf"value: {most + 1} bytes .* the limit is {most}: send"):
+        encode(CODEC, b"x" * (most - 4), "value", limits)
+    assert len(encode(CODEC, b"x" * (most - 5), "value", limits)) == most
 
 
 def test_the_limit_leaves_room_for_a_calls_deadline() -> None:
-    from cluster_client._encoding import _LARGEST
-
-    assert DEFAULT_LIMITS.application >= _LARGEST + 8
+    limits = Limits()
+    assert limits.frames.application >= limits.encoded_size + 8
+    assert limits.frames == DEFAULT_LIMITS

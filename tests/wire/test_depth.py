@@ -50,7 +50,7 @@ TYPES = UserTypes(
     UserType("lid", Lid, lambda _: None, lambda _: LID),
 )
 MSGPACK = MsgpackCodec(TYPES, max_depth=LIMIT)
-CODECS = [MSGPACK, JsonCodec(max_depth=LIMIT), SerializeJsonCodec(max_depth=LIMIT)]
+CODECS: list[Any] = [MSGPACK, JsonCodec(max_depth=LIMIT), SerializeJsonCodec(max_depth=LIMIT)]
 LOOSE = {
     codec.name: codec.with_max_depth(500) for codec in (MSGPACK, JsonCodec(), SerializeJsonCodec())
 }

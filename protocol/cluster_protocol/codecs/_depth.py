@@ -63,10 +63,10 @@ def nesting_of(
         limit: Greatest depth of interest.
         open_others: Tells how to open instances of another class, if they hold anything.
     """
-    level = [value]
+    level: list[Any] = [value]
     for depth in range(limit + 1):
         kinds = set(map(type, level))
-        inner: list[object] = []
+        inner: list[Any] = []
         found = False
         for kind in kinds:
             opener = _CONTAINERS.get(kind) or _opener_of_base(kind) or open_others(kind)
@@ -75,8 +75,9 @@ def nesting_of(
             found = True
             if depth == limit:
                 return limit + 1
-            parts: list[Any]
-            parts = level if len(kinds) == 1 else [part for part in level if type(part) is kind]
+            parts: list[Any] = level
+            if len(kinds) > 1:
+                parts = [part for part in level if type(part) is kind]
             # No `map`, which a StopIteration of users' code would end in silence.
             inner += chain.from_iterable([opener(part) for part in parts])
             if issubclass(kind, dict) and not _has_plain_keys(parts):

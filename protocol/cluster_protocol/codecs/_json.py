@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Final
+from copy import copy
+from typing import Final, Self
 
 from cluster_protocol._members import parse_json
 from cluster_protocol.codecs._depth import DEFAULT_DEPTH, check_max_depth, nesting_of
@@ -27,9 +28,11 @@ class JsonCodec:
     def __init__(self, *, max_depth: int = DEFAULT_DEPTH) -> None:
         self._max_depth = check_max_depth(max_depth)
 
-    def with_max_depth(self, max_depth: int) -> JsonCodec:
+    def with_max_depth(self, max_depth: int) -> Self:
         """Return the same codec with another limit."""
-        return JsonCodec(max_depth=max_depth)
+        other = copy(self)  # a subclass stays what it is
+        other._max_depth = check_max_depth(max_depth)  # noqa: SLF001 - its own
+        return other
 
     def encode(self, value: object, /) -> bytes:
         """Return JSON text in UTF-8; see `Codec.encode`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from copy import copy
+from typing import Any, Final, Self
 
 from cluster_protocol.codecs._depth import DEFAULT_DEPTH, check_max_depth
 from cluster_protocol.codecs._javascript import JavaScriptError
@@ -31,9 +32,11 @@ class SerializeJsonCodec:
         self._undefined = undefined
         self._max_depth = check_max_depth(max_depth)
 
-    def with_max_depth(self, max_depth: int) -> SerializeJsonCodec:
+    def with_max_depth(self, max_depth: int) -> Self:
         """Return the same codec with another limit."""
-        return SerializeJsonCodec(undefined=self._undefined, max_depth=max_depth)
+        other = copy(self)  # a subclass stays what it is
+        other._max_depth = check_max_depth(max_depth)  # noqa: SLF001 - its own
+        return other
 
     def encode(self, value: object, /) -> bytes:
         """Return the bytes; see `Codec.encode`."""
