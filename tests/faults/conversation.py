@@ -246,7 +246,7 @@ def leftovers(leader: Client[Real], follower: Client[Real]) -> list[object]:
     """Return the tables of the two in which something still waits."""
     leading: Any = leader._membership._role
     following: Any = follower._membership._role
-    tables: list[Any] = [leading._calls._running]
+    tables: list[Any] = [leading._calls.admitted]
     for peer in leading._peers:
         tables += [peer._running, peer._windows, peer.link._pending]
     if following is not None:

@@ -9,10 +9,12 @@ from anyio.lowlevel import checkpoint
 
 from cluster_client._arrivals import Arrival, wait_or_lose
 from cluster_client._clock import Deadline
+from cluster_client._connections import Connections
 from cluster_client._election import Joined, Sighting, StartFailed, _register, receive_registration
 from cluster_client._exceptions import from_failure
 from cluster_client.errors import PortOccupiedError
 from cluster_protocol import (
+    DEFAULT_LIMITS,
     FEATURES,
     REGISTRATION_LIMITS,
     FrameDecoder,
@@ -62,6 +64,7 @@ async def _join(chunks: list[bytes]) -> None:
                 silence_limit=_FAR,
                 deadline=Deadline.after(_FAR),
                 sighting=sighting,
+                frames=DEFAULT_LIMITS,
             )
         except PortOccupiedError as exc:
             assert str(exc)
@@ -85,7 +88,8 @@ async def _knock(chunks: list[bytes]) -> None:
             if registration is None:
                 return
             frame, message = registration
-            arrival = Arrival(here, decoder, frame, message.channel, message.offer)
+            place = Connections().enter()
+            arrival = Arrival(here, decoder, frame, message.channel, message.offer, place)
             arrival.receive_data(b"")
             if message.offer is not None:
                 negotiate(message.offer, codecs=["msgpack"], epoch="e", pid=1)

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from cluster_protocol import UnencodableValueError
 from cluster_protocol.codecs import JavaScriptError
-from cluster_protocol.codecs._path import TOO_DEEP
 from wire._vectors import Colour, Point
 
 MAX_EXACT: Final = 2**53
@@ -66,9 +65,12 @@ def check_same(one: object, other: object, *, javascript: bool = False) -> None:
 def may_be_refused(exc: UnencodableValueError) -> bool:
     """Tell whether a value that was read may be refused when it is to be written.
 
-    Readers take deeper values than writers, and what Node may have written (SPEC 4.4).
+    A registered type may be written deeper than it was read, and readers take what Node may have
+    written (SPEC 4.4).
     """
-    return any(text in exc.reason for text in (TOO_DEEP, "over 4,300 digits", "'__proto__'"))
+    return any(
+        text in exc.reason for text in ("nested deeper than", "over 4,300 digits", "'__proto__'")
+    )
 
 
 CARRIED: Final = (
