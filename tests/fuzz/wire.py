@@ -6,6 +6,7 @@ from itertools import cycle
 from typing import Final
 
 from cluster_client._dialects import read_call
+from cluster_client.errors import RefusedError
 from cluster_protocol import (
     DEFAULT_LIMITS,
     FEATURES,
@@ -127,7 +128,7 @@ def check_call(data: bytes) -> None:
         (args, kwargs), expires = read_call(
             Invoke("m", count, oneway=bool(options[0] & 64), packed=packed), frame, codec
         )
-    except RemoteProtocolError as exc:
+    except (RefusedError, RemoteProtocolError) as exc:
         assert str(exc)
         return
     assert isinstance(args, tuple)
