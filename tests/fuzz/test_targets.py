@@ -6,13 +6,16 @@ from contextvars import copy_context
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz.running import BACKEND
 from fuzz.targets import TARGETS, Target
 
 each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
+
+# A busy machine is no failure. What takes too long by itself is the fuzzer's to find.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 
 _ROUNDS = 3
 _LARGEST = 1 << 16
@@ -37,7 +40,7 @@ def test_seeds_are_read_in_trio_too(name: str) -> None:
 
 
 @each_target
-@settings(max_examples=60)
+@settings(_UNTIMED, max_examples=60)
 @given(data=st.data())
 def test_nearly_valid_input_is_read_without_undocumented_errors(
     target: Target, data: st.DataObject
@@ -51,7 +54,7 @@ def test_nearly_valid_input_is_read_without_undocumented_errors(
 
 
 @each_target
-@settings(max_examples=40)
+@settings(_UNTIMED, max_examples=40)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_read_without_undocumented_errors(target: Target, data: bytes) -> None:
     target.check(data)
