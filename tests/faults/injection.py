@@ -24,6 +24,9 @@ from support.times import scaled
 MEAN_PAUSE: Final = 0.35
 """Seconds between two faults."""
 
+_START: Final = scaled(90)
+"""Seconds for a process to load its program."""
+
 _ORDERLY_END: Final = scaled(60)
 """Seconds for a process that was asked to end, those apart in which it is frozen."""
 
@@ -154,13 +157,23 @@ class Injection:
             arguments = [directory, port, str(number), f"{self._seed}.{number}", self._plant]
             worker = await self._host.run(ChaosWorker, [sys.executable, *program, *arguments])
             worker.number = number
-            await worker.ask("is_open")  # it takes signals now
+            with anyio.fail_after(_START):
+                while not await self._answers(worker):
+                    continue
         finally:
             self._spawning -= 1
             spawned, self._spawned = self._spawned, anyio.Event()
             spawned.set()
         self.workers.append(worker)
         self._tasks.start_soon(self._watch, worker)
+
+    async def _answers(self, worker: ChaosWorker) -> bool:
+        """Tell whether a process has started: it takes commands then, and signals."""
+        try:
+            await worker.ask("is_open")
+        except TimeoutError:  # a busy machine takes its time to load a program
+            return False
+        return True
 
     async def _watch(self, worker: ChaosWorker) -> None:
         code = await worker.process.wait()
