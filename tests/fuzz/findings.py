@@ -15,7 +15,7 @@ MEMORY_LIMIT: Final = 100 << 20
 """Bytes by which one input of a few KiB may make the process grow."""
 
 TIME_LIMIT: Final = 2.0
-"""Seconds of the processor that one input may take."""
+"""Seconds of the processor that one input of a few KiB may take."""
 
 _UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
@@ -40,10 +40,14 @@ class Watch:
     Args:
         check: The function.
         file: Where findings are kept, a line each, as the engine ends its process itself.
+        time_limit: Seconds of the processor that one input may take.
     """
 
-    def __init__(self, check: Callable[[bytes], None], file: Path) -> None:
+    def __init__(
+        self, check: Callable[[bytes], None], file: Path, *, time_limit: float = TIME_LIMIT
+    ) -> None:
         self._check = check
+        self._time_limit = time_limit
         self._file = file
         self._known: set[str] = set()
         _forget_peak()
@@ -58,7 +62,7 @@ class Watch:
         except BaseException as exc:
             self._note(exc, data)
         taken = time.process_time() - begin
-        if taken > TIME_LIMIT:
+        if taken > self._time_limit:
             self._note(TimeoutError(f"{len(data)} bytes of input took {taken:.1f} s"), data)
         peak = _peak()
         if peak - self._peak > MEMORY_LIMIT:
