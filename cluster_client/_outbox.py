@@ -92,8 +92,10 @@ class Outbox:
         await self._transport.send_eof()
 
     def close(self) -> None:
-        """Let everybody go on who waits for something here."""
+        """Send nothing more, and let everybody go on who waits for something here."""
         self._closed = True
+        # Callers are told that these were never sent, so a flush that is still to come must not.
+        self._frames.clear()
         self._relieved.set()
 
     @property

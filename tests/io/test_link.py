@@ -656,3 +656,16 @@ def test_an_answer_of_the_expected_class_is_returned() -> None:
 def test_an_answer_of_another_class_is_an_error() -> None:
     with pytest.raises(RemoteProtocolError, match=r"expected invoke_result, got .*heartbeat_res"):
         expect(Frame(True, 1, 0, HeartbeatAck().encode()), InvokeResult)
+
+
+async def test_what_waits_in_a_link_that_is_closed_is_not_sent_any_more() -> None:
+    """Its callers are told so: they send it to the next leader."""
+    async with open_link() as running:
+        exchange = running.link.start(CALL.encode(), b"", LONG, math.inf)
+        running.link.close("test")
+        with pytest.raises(LinkClosedError) as caught:
+            _ = exchange.answer
+        assert not caught.value.sent
+        running.link.send_now()
+        assert bytes(running.transport.outgoing.sent) == b""
+        assert running.transport.unsent == 0
