@@ -18,6 +18,7 @@ from cluster_client.api import APIClientBase
 from cluster_client.builder import ClusterBuilder, ClusterFactory, cluster
 from cluster_client.client import Client
 from cluster_client.errors import (
+    AuthenticationError,
     CallError,
     ClientClosedError,
     ClusterClientError,
@@ -25,6 +26,7 @@ from cluster_client.errors import (
     ElectionError,
     EncodeError,
     ForkedClientError,
+    IdentityError,
     LeaderUnavailableError,
     LinkClosedError,
     LinkError,
@@ -45,6 +47,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "APIClientBase",
+    "AuthenticationError",
     "CallError",
     "Client",
     "ClientClosedError",
@@ -59,6 +62,7 @@ __all__ = [
     "EncodeError",
     "ForkedClientError",
     "Gap",
+    "IdentityError",
     "JavaScriptError",
     "LeaderUnavailableError",
     "Leadership",

@@ -7,6 +7,7 @@ from typing import Final
 
 import anyio
 
+from cluster_client._access import Access
 from cluster_client._backend import Transport
 from cluster_client._clock import Deadline
 from cluster_client._connections import Place
@@ -31,6 +32,8 @@ class Arrival:
         channel: What it registered for.
         offer: What it can do beyond Node's protocol.
         place: Its place among the connections of the port; whoever closes it frees that.
+        admitted_by: Whose conditions it has met.
+        proof: That we know the secret, once it has proven that it does.
     """
 
     transport: Transport
@@ -39,6 +42,8 @@ class Arrival:
     channel: str
     offer: Offer | None
     place: Place
+    admitted_by: Access | None = None
+    proof: str | None = None
     _early: int = 0
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any, Final
 
 from cluster_client import _backend, _clock, _exceptions, _fork
+from cluster_client._access import Access, new_nonce
 from cluster_client._backoff import Backoff
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined, Sighting, StartFailed, join
@@ -22,7 +23,7 @@ from cluster_client.errors import (
 )
 from cluster_protocol import FEATURES, Offer
 
-_MAX_OFFERED: Final = 2000
+_MAX_OFFERED: Final = 1500
 """Bytes of a registration, which has 4 KiB in all (SPEC 2.3)."""
 
 
@@ -59,6 +60,7 @@ class Campaign:
 
     def __init__(self, spec: ClientSpec, log: Any) -> None:
         self._spec = spec
+        self._access = Access.of(spec.options)
         self._log = log
         self._reason_told = ""
 
@@ -95,7 +97,7 @@ class Campaign:
                 )
             before, sighting = sighting, Sighting()
             if options.is_leader is not False:
-                seat = race(options.endpoint, options.name)
+                seat = race(options.endpoint, options.name, self._access)
                 if seat is not None:
                     return seat
                 sighting.reason = "another process holds it"
@@ -124,7 +126,7 @@ class Campaign:
                 )
 
     async def _join(self, deadline: Deadline, sighting: Sighting) -> Joined | None:
-        options = self._spec.options
+        options, identity = self._spec.options, self._spec.identity
         result = await join(
             options.endpoint,
             options.name,
@@ -133,7 +135,11 @@ class Campaign:
                 features=FEATURES,
                 pid=os.getpid(),
                 channels=_offered(contenders(options.endpoint)),
+                nonce=None if self._access.secret is None else new_nonce(),
+                class_name=identity.class_name,
+                identity=identity.fingerprint,
             ),
+            access=self._access,
             codecs=self._spec.codecs,
             node_codec=self._spec.node_codec,
             connect_timeout=options.connect_timeout,

@@ -13,10 +13,11 @@ from typing import Any, Final
 import anyio
 
 from cluster_client import _backend
+from cluster_client._access import Access
 from cluster_client._backend import Transport
 from cluster_client._clock import Deadline, header_timeout
 from cluster_client._endpoints import Endpoint
-from cluster_client.errors import PortOccupiedError
+from cluster_client.errors import AuthenticationError, PortOccupiedError
 from cluster_protocol import (
     DEFAULT_LIMITS,
     Agreement,
@@ -24,11 +25,14 @@ from cluster_protocol import (
     Frame,
     FrameDecoder,
     FrameLimits,
+    Handshake,
     Offer,
     ProtocolError,
     RegisterChannel,
     RegisterChannelResult,
+    RegistrationChallenge,
     RegistrationPending,
+    RegistrationProof,
     RemoteProtocolError,
     decode_message,
     decode_registration_outcome,
@@ -39,6 +43,11 @@ from cluster_protocol.codecs import Codec
 _REGISTRATION_ID: Final = 0x0A
 """A line feed on the wire: it makes an HTTP server, say, take the header for a whole line and
 answer at once, instead of waiting for more in silence."""
+
+
+_MAX_UNPROVEN: Final = 4096
+_UNPROVEN_LIMITS: Final = FrameLimits(connection=4096, application=1 << 20)
+"""Until a leader has shown that it knows the secret; why it failed to start can be a long text."""
 
 
 @dataclass(slots=True)
@@ -64,7 +73,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class StartFailed:
-    """The leader is there, but its real client failed to start."""
+    """The leader is there, but its real client failed to start, or it does not take us."""
 
     failure: Failure
 
@@ -93,6 +102,7 @@ async def join(
     offer: Offer,
     codecs: Mapping[str, Codec],
     node_codec: Codec,
+    access: Access,
     connect_timeout: float,
     silence_limit: float,
     deadline: Deadline,
@@ -107,6 +117,7 @@ async def join(
         offer: What we can do.
         codecs: Our codecs by name.
         node_codec: What is spoken with a Node leader.
+        access: Who may lead us.
         connect_timeout: For the TCP connect, in seconds.
         silence_limit: How long a process that has said nothing at all may go on so.
             One of ours that must keep us waiting says so at once; a Node
@@ -120,6 +131,7 @@ async def join(
 
     Raises:
         PortOccupiedError: If what listens there speaks another protocol.
+        AuthenticationError: If it may not lead us, or wants a secret that we do not know.
 
     Cancellation:
         Safe at any point; no socket stays open.
@@ -143,93 +155,157 @@ async def join(
         else:
             sighting.reason = f"the process there accepted no connection within {limit:g} s"
         return None
+    registration = _Registration(
+        transport,
+        channel,
+        offer=offer,
+        codecs=codecs,
+        node_codec=node_codec,
+        access=access,
+        silence_limit=silence_limit,
+        deadline=deadline,
+        sighting=sighting,
+        frames=frames,
+    )
     result: Joined | StartFailed | None = None
     try:
-        result = await _register(
-            transport,
-            endpoint,
-            channel,
-            offer=offer,
-            codecs=codecs,
-            node_codec=node_codec,
-            silence_limit=silence_limit,
-            deadline=deadline,
-            sighting=sighting,
-            frames=frames,
-        )
+        result = await registration.run()
+    except ProtocolError as exc:
+        raise PortOccupiedError(endpoint, str(exc)) from exc
     finally:
         if not isinstance(result, Joined):
             await transport.aclose()
     return result
 
 
-async def _register(
-    transport: Transport,
-    endpoint: Endpoint,
-    channel: str,
-    *,
-    offer: Offer,
-    codecs: Mapping[str, Codec],
-    node_codec: Codec,
-    silence_limit: float,
-    deadline: Deadline,
-    sighting: Sighting,
-    frames: FrameLimits,
-) -> Joined | StartFailed | None:
-    message = RegisterChannel(channel, offer).encode()
-    timeout_ms = header_timeout(silence_limit)
-    if not await transport.send(encode_frame(Frame(False, _REGISTRATION_ID, timeout_ms, message))):
-        sighting.reason = "the process there closed the connection"
+class _Registration:
+    """Registers over a connection, and waits as long as whoever is there keeps us waiting."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        channel: str,
+        *,
+        offer: Offer,
+        codecs: Mapping[str, Codec],
+        node_codec: Codec,
+        access: Access,
+        silence_limit: float,
+        deadline: Deadline,
+        sighting: Sighting,
+        frames: FrameLimits,
+    ) -> None:
+        self._transport = transport
+        self._channel = channel
+        self._offer = offer
+        self._codecs = codecs
+        self._node_codec = node_codec
+        self._access = access
+        self._silence_limit = silence_limit
+        self._deadline = deadline
+        self._sighting = sighting
+        self._decoder = FrameDecoder(frames if access.secret is None else _UNPROVEN_LIMITS)
+        self._handshake: Handshake | None = None
+        self._flaw: AuthenticationError | None = None
+        """What is wrong with the other process's user."""
+        self._gone = False
+        """Whether that process has gone; what it said before may be worth reading."""
+
+    async def run(self) -> Joined | StartFailed | None:
+        message = RegisterChannel(self._channel, self._offer).encode()
+        timeout_ms = header_timeout(self._silence_limit)
+        if not await self._send(_REGISTRATION_ID, timeout_ms, message):
+            self._sighting.reason = "the process there closed the connection"
+            return None
+        patience = min(self._silence_limit, self._deadline.remaining)
+        with anyio.move_on_after(patience) as self._patience:
+            return await self._wait_for_answer()
+        if self._sighting.pid is None:
+            self._sighting.cut_short = patience < self._silence_limit
+            self._sighting.reason = f"the process there said nothing within {patience:.3g} s"
         return None
-    decoder = FrameDecoder(frames)
-    patience = min(silence_limit, deadline.remaining)
-    limit = Deadline.after(patience)
-    with anyio.move_on_after(limit.remaining) as scope:
+
+    async def _send(self, request_id: int, timeout_ms: int, message: bytes) -> bool:
+        return await self._transport.send(
+            encode_frame(Frame(False, request_id, timeout_ms, message))
+        )
+
+    async def _wait_for_answer(self) -> Joined | StartFailed | None:
         while True:
-            data = await transport.receive()
+            data = await self._transport.receive()
             if not data:
-                sighting.reason = "the process there closed the connection without an answer"
+                self._sighting.reason = "the process there closed the connection without an answer"
                 return None
-            try:
-                decoder.receive_data(data)
-                frame = decoder.next_frame()
-                while frame is not None:
-                    answer = decode_message(frame.connection, is_response=frame.is_response)
-                    if isinstance(answer, RegisterChannelResult):
-                        codec = _codec(answer.agreement, codecs, node_codec)
-                        return _result(transport, decoder, answer, frame, codec)
-                    if isinstance(answer, RegistrationPending):
-                        sighting.pid, sighting.channels = answer.pid, answer.channels
-                        sighting.reason = (
-                            "its leader is just starting, or handing over"
-                            if answer.starting
-                            else "the process there does not serve it"
-                        )
-                        scope.deadline = anyio.current_time() + deadline.remaining
-                    frame = decoder.next_frame()
-            except ProtocolError as exc:
-                raise PortOccupiedError(endpoint, str(exc)) from exc
-    if sighting.pid is None:
-        sighting.cut_short = patience < silence_limit
-        sighting.reason = f"the process there said nothing within {patience:.3g} s"
-    return None
+            self._check_user()
+            self._decoder.receive_data(data)
+            while (frame := self._decoder.next_frame()) is not None:
+                answer = decode_message(frame.connection, is_response=frame.is_response)
+                if self._gone and not isinstance(answer, RegisterChannelResult):
+                    continue
+                match answer:
+                    case RegisterChannelResult():
+                        return self._result(answer, frame)
+                    case RegistrationPending():
+                        self._wait_on(answer)
+                    case RegistrationChallenge(nonce):
+                        await self._prove(nonce)
 
+    def _check_user(self) -> None:
+        """Look now, while the connection stands; raised when it comes to trusting anybody."""
+        try:
+            self._access.check_user(self._transport)
+        except AuthenticationError as exc:
+            self._flaw = exc
+        except ConnectionError:
+            self._gone = True
 
-def _result(
-    transport: Transport,
-    decoder: FrameDecoder,
-    answer: RegisterChannelResult,
-    frame: Frame,
-    codec: Codec,
-) -> Joined | StartFailed:
-    try:
-        outcome = codec.decode(frame.application)
-    except Exception as exc:  # a codec of the user's own
-        raise RemoteProtocolError(f"codec {codec.name!r} cannot read the answer: {exc!r}") from exc
-    failure = decode_registration_outcome(outcome)
-    if failure is not None:
-        return StartFailed(failure)
-    return Joined(transport, decoder, answer.agreement)
+    def _wait_on(self, pending: RegistrationPending) -> None:
+        if self._flaw is not None:
+            raise self._flaw
+        self._sighting.pid, self._sighting.channels = pending.pid, pending.channels
+        self._sighting.reason = (
+            "its leader is just starting, or handing over"
+            if pending.starting
+            else "the process there does not serve it"
+        )
+        self._patience.deadline = anyio.current_time() + self._deadline.remaining
+
+    async def _prove(self, leader_nonce: str) -> None:
+        if self._flaw is not None:
+            raise self._flaw
+        nonce = self._offer.nonce
+        if nonce is None or self._handshake is not None:
+            raise RemoteProtocolError("a challenge that nobody asked for")
+        self._handshake = self._access.handshake(nonce, leader_nonce, self._channel)
+        proof = self._access.prove(self._handshake)
+        await self._send(0, 0, RegistrationProof(proof).encode())
+
+    def _result(self, answer: RegisterChannelResult, frame: Frame) -> Joined | StartFailed | None:
+        agreement = answer.agreement
+        proof = None if agreement is None else agreement.proof
+        flaw: AuthenticationError | None = self._flaw
+        try:
+            self._access.check_leader(self._handshake, proof)
+        except AuthenticationError as exc:
+            flaw = flaw or exc
+        if flaw is not None and len(frame.application) > _MAX_UNPROVEN:
+            raise flaw
+        codec = _codec(agreement, self._codecs, self._node_codec)
+        try:
+            outcome = codec.decode(frame.application)
+        except Exception as exc:  # a codec of the user's own
+            raise RemoteProtocolError(
+                f"codec {codec.name!r} cannot read the answer: {exc!r}"
+            ) from exc
+        failure = decode_registration_outcome(outcome)
+        if failure is not None:
+            return StartFailed(failure)  # whoever it is, it says why it does not take us
+        if self._gone:
+            self._sighting.reason = "the process there closed the connection"
+            return None
+        if flaw is not None:
+            raise flaw
+        return Joined(self._transport, self._decoder, agreement)
 
 
 def _codec(agreement: Agreement | None, codecs: Mapping[str, Codec], node_codec: Codec) -> Codec:

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
-from cluster_client.errors import ConfigurationError, EncodeError, RefusedError, RemoteInvokeError
+from cluster_client.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    EncodeError,
+    IdentityError,
+    RefusedError,
+    RemoteInvokeError,
+)
 from cluster_client.limits import DEFAULTS
 from cluster_protocol import Failure
 from cluster_protocol.codecs import Codec
@@ -60,7 +67,7 @@ def register_exception(cls: ExceptionT) -> ExceptionT:
     return cls
 
 
-for _own in (EncodeError, RefusedError):
+for _own in (AuthenticationError, EncodeError, IdentityError, RefusedError):
     register_exception(_own)
 
 

@@ -12,6 +12,7 @@ from cluster_client._arrivals import Arrival
 from cluster_client._clock import Deadline
 from cluster_client._dialects import Dialect, NodeDialect, PeerDialect
 from cluster_client._host import Host, HostEvents
+from cluster_client._identity import Identity
 from cluster_client._link import Link
 from cluster_client._local_session import LocalSession
 from cluster_client._logs import describe
@@ -22,10 +23,12 @@ from cluster_client._snapshots import Snapshot
 from cluster_client._stalls import drop_stalled
 from cluster_client._watchdog import Watchdog
 from cluster_client._workers import Workers
+from cluster_client.errors import IdentityError
 from cluster_protocol import (
     GOODBYE,
     Agreement,
     Frame,
+    Offer,
     RegisterChannelResult,
     RemoteProtocolError,
     encode_frame,
@@ -64,6 +67,7 @@ class Leader(LocalSession):
             )
         )
         self._seat = seat
+        seat.refuse = self._refuse
         self._peers: set[Peer] = set()
         self._started = False
         self._start = anyio.CancelScope()
@@ -175,6 +179,11 @@ class Leader(LocalSession):
             # try again.
             await arrival.close()
             return
+        mismatch = self._mismatch(arrival.offer)
+        if mismatch is not None:
+            self._log.error("follower_refused", error=str(mismatch))
+            await self._refuse(arrival, mismatch)
+            return
         try:
             agreement, dialect = self._agree(arrival)
         except RemoteProtocolError as exc:
@@ -225,27 +234,46 @@ class Leader(LocalSession):
             return None, NodeDialect(self._spec.node_codec, self._spec.options.limits)
         codecs = self._spec.codecs
         agreement = negotiate(
-            arrival.offer, codecs=tuple(codecs), epoch=self.epoch, pid=os.getpid()
+            arrival.offer,
+            codecs=tuple(codecs),
+            epoch=self.epoch,
+            pid=os.getpid(),
+            proof=arrival.proof,
         )
         return agreement, PeerDialect(codecs[agreement.codec], self._spec.options.limits)
+
+    def _mismatch(self, offer: Offer | None) -> IdentityError | None:
+        """Return the error for a follower that wants another real client than ours."""
+        if offer is None:
+            return None  # a Node process has none to compare
+        ours, theirs = self._spec.identity, Identity.of_offer(offer)
+        if theirs is None or theirs == ours:
+            return None
+        return IdentityError(
+            self._spec.options.name, ours.describe(os.getpid()), theirs.describe(offer.pid)
+        )
 
     async def _refuse_followers(self, error: Exception) -> None:
         """Tell all followers that wait why there is nothing to follow (SPEC 3.1)."""
 
         async def refuse(arrival: Arrival) -> None:
-            try:
-                agreement, dialect = self._agree(arrival)
-                message = RegisterChannelResult(agreement).encode()
-                outcome = dialect.registration_outcome(error)
-                frame = Frame(True, arrival.registration.request_id, 0, message, outcome)
-                await arrival.transport.send(encode_frame(frame))
-            except Exception as exc:  # no common codec, or one of the user's that fails
-                self._log.warning("follower_refused", error=describe(exc))
-            finally:
-                await arrival.close()
+            await self._refuse(arrival, error)
 
         with anyio.move_on_after(_FAREWELL):
             await self._seat.answer_everybody(self._tasks, refuse)
+
+    async def _refuse(self, arrival: Arrival, error: Exception) -> None:
+        """Answer a registration with an error, and close the connection."""
+        try:
+            agreement, dialect = self._agree(arrival)
+            message = RegisterChannelResult(agreement).encode()
+            outcome = dialect.registration_outcome(error)
+            frame = Frame(True, arrival.registration.request_id, 0, message, outcome)
+            await arrival.transport.send(encode_frame(frame))
+        except Exception as exc:  # no common codec, or one of the user's that fails
+            self._log.warning("follower_refused", error=describe(exc))
+        finally:
+            await arrival.close()
 
     async def _dismiss_followers(self) -> None:
         """Write what is left to every follower, and wait until it has gone."""

@@ -20,6 +20,8 @@ import anyio.abc
 from anyio.lowlevel import RunVar
 
 from cluster_client import _backend
+from cluster_client._access import Access
+from cluster_client._admission import admit
 from cluster_client._arrivals import Arrival, wait_or_lose
 from cluster_client._backend import Listener, Transport
 from cluster_client._clock import Deadline
@@ -27,7 +29,7 @@ from cluster_client._connections import Connections, Place
 from cluster_client._election import receive_registration
 from cluster_client._endpoints import Endpoint, describe_endpoint
 from cluster_client._logs import describe
-from cluster_client.errors import ElectionError
+from cluster_client.errors import AuthenticationError, ElectionError
 from cluster_client.limits import DEFAULTS, Limits
 from cluster_protocol import (
     REGISTRATION_LIMITS,
@@ -35,7 +37,6 @@ from cluster_protocol import (
     FrameDecoder,
     Offer,
     ProtocolError,
-    RegisterChannel,
     RegistrationPending,
     encode_frame,
 )
@@ -73,17 +74,26 @@ class PortServer:
     def channels(self) -> tuple[str, ...]:
         return tuple(sorted(self._seats))
 
-    def take_seat(self, channel: str) -> Seat | None:
+    def take_seat(self, channel: str, access: Access) -> Seat | None:
         """Return a seat for the channel; ``None`` if it is taken or the port is given up."""
         if self._leaving or channel in self._seats:
             return None
         self._given_up.discard(channel)
-        seat = self._seats[channel] = Seat(self, channel, self._listener.duplicate())
+        seat = self._seats[channel] = Seat(self, channel, self._listener.duplicate(), access)
         self.announce_change()
         return seat
 
     def seat_of(self, channel: str) -> Seat | None:
         return self._seats.get(channel)
+
+    def doorkeeper(self, channel: str) -> Seat | None:
+        """Return the seat that says who may come for a channel, also one that is not led here.
+
+        Then it is one that is stricter than the others, as who is let in may have us make way.
+        """
+        seats = self._seats.values()
+        found = self._seats.get(channel) or next((s for s in seats if s.access.secret), None)
+        return found or next(iter(seats), None)
 
     def vacate(self, seat: Seat, *, still_wanted: bool) -> None:
         """Take a leader off the port; the last one frees it.
@@ -149,18 +159,24 @@ class Seat:
 
     Attributes:
         channel: Its name.
+        access: Who may follow.
         epoch: Names this leadership.
         asked_to_leave: Set when the process gives the port up.
     """
 
-    def __init__(self, server: PortServer, channel: str, listener: Listener) -> None:
+    def __init__(
+        self, server: PortServer, channel: str, listener: Listener, access: Access
+    ) -> None:
         self.channel = channel
+        self.access = access
         self.epoch = uuid.uuid4().hex  # minted after listen: names this leadership only
         self.asked_to_leave = anyio.Event()
         self._server = server
         self._listener = listener
         self.adopt: Callable[[Arrival], None] | None = None
         """Takes a follower; ``None`` while followers have to wait."""
+        self.refuse: Callable[[Arrival, Exception], Awaitable[None]] | None = None
+        """Tells a follower why it may not follow."""
 
     def open(self, adopt: Callable[[Arrival], None]) -> None:
         """Hand every follower of the channel to *adopt*, those that wait first."""
@@ -235,18 +251,15 @@ class Seat:
         """Bring a new connection to the leader it asks for."""
         adopted = False
         try:
-            decoder = FrameDecoder(REGISTRATION_LIMITS)
-            registration = None
+            arrival = None
             with anyio.move_on_after(limits.registration_time) as scope:
-                registration = await receive_registration(transport, decoder)
+                arrival = await self._let_in(transport, place, log)
             if scope.cancelled_caught:
                 log.info("registration_missing", limit=limits.registration_time)
-            if registration is not None:
-                frame, message = registration
-                arrival = Arrival(transport, decoder, frame, message.channel, message.offer, place)
+            if arrival is not None:
                 arrival.receive_data(b"")  # what came together with the first frame
-                with self._server.count_waiting(message.channel):
-                    adopted = await self._bring_to_seat(message, arrival)
+                with self._server.count_waiting(arrival.channel):
+                    adopted = await self._bring_to_seat(arrival)
         except ProtocolError as exc:
             log.warning("stranger_refused", error=str(exc))
         finally:
@@ -254,24 +267,49 @@ class Seat:
                 place.free()
                 await transport.aclose()
 
-    async def _bring_to_seat(self, message: RegisterChannel, arrival: Arrival) -> bool:
+    async def _let_in(self, transport: Transport, place: Place, log: Any) -> Arrival | None:
+        """Receive a registration from somebody who may follow; ``None`` if nobody has come."""
+        decoder = FrameDecoder(REGISTRATION_LIMITS)
+        registration = await receive_registration(transport, decoder)
+        if registration is None:
+            return None
+        frame, message = registration
+        arrival = Arrival(transport, decoder, frame, message.channel, message.offer, place)
+        doorkeeper = self._server.doorkeeper(message.channel)
+        if doorkeeper is None:
+            return None  # the port is just being freed
+        try:
+            await admit(arrival, doorkeeper.access)
+        except ConnectionError:
+            return None
+        except AuthenticationError as exc:
+            log.warning("follower_refused", error=str(exc))
+            if doorkeeper.refuse is not None:
+                await doorkeeper.refuse(arrival, exc)
+            return None
+        return arrival
+
+    async def _bring_to_seat(self, arrival: Arrival) -> bool:
         """Wait for the channel's leader; False if the follower goes away before."""
+        channel = arrival.channel
         told: bool | None = None
         making_way: Deadline | None = None
         while True:
             change = self._server.change
-            seat = self._server.seat_of(message.channel)
+            seat = self._server.seat_of(channel)
+            if seat is not None and seat.access != arrival.admitted_by:
+                return False  # it came before this seat was taken, and is to come again
             if seat is not None and seat.adopt is not None:
                 seat.adopt(arrival)
                 return True
             if arrival.offer is not None and told is not (seat is not None):
                 told = seat is not None
                 await self._tell_pending(arrival, starting=told)
-            if seat is None and self._server.could_be_led_here(message.channel, arrival.offer):
+            if seat is None and self._server.could_be_led_here(channel, arrival.offer):
                 return False  # by the follower's own client, which is to race again
             limit = Deadline.never()
             if seat is None and self._server.should_make_way(arrival.offer):
-                making_way = making_way or Deadline.after(self._server.grace(message.channel))
+                making_way = making_way or Deadline.after(self._server.grace(channel))
                 if not making_way.passed:
                     limit = making_way
                 else:
@@ -284,12 +322,13 @@ class Seat:
         await arrival.transport.send(encode_frame(Frame(False, 1, 0, message.encode())))
 
 
-def race(endpoint: Endpoint, channel: str) -> Seat | None:
+def race(endpoint: Endpoint, channel: str, access: Access | None = None) -> Seat | None:
     """Try to become leader of a channel: a seat, or ``None`` if the race is lost.
 
     Args:
         endpoint: A port, or the path of a socket.
         channel: The client's name.
+        access: Who may follow; by default processes of the own user.
 
     Raises:
         ElectionError: If it cannot be bound for another reason than
@@ -299,15 +338,15 @@ def race(endpoint: Endpoint, channel: str) -> Seat | None:
         SPEC section 8.1; cluster-client 3.7.0, ``lib/server.js``, ``ClusterServer.create``.
     """
     try:
-        return _take_endpoint(endpoint, channel)
+        return _take_endpoint(endpoint, channel, access or Access(endpoint))
     except OSError as exc:
         raise ElectionError(f"{describe_endpoint(endpoint)} cannot be bound: {exc}") from exc
 
 
-def _take_endpoint(endpoint: Endpoint, channel: str) -> Seat | None:
+def _take_endpoint(endpoint: Endpoint, channel: str, access: Access) -> Seat | None:
     server = _servers().get(endpoint)
     if server is not None:
-        return server.take_seat(channel)
+        return server.take_seat(channel, access)
     yielding = _yields().get(endpoint)
     if yielding is not None and not yielding.passed:
         return None
@@ -316,7 +355,7 @@ def _take_endpoint(endpoint: Endpoint, channel: str) -> Seat | None:
         return None
     server = PortServer(endpoint, listener)
     try:
-        seat = server.take_seat(channel)
+        seat = server.take_seat(channel, access)
     except OSError:
         listener.close()  # or the port would be ours, and led by nobody
         raise

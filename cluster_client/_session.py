@@ -10,6 +10,7 @@ from cluster_client._clock import Deadline
 from cluster_client._delegates import DelegateTable
 from cluster_client._dialects import CallRequest
 from cluster_client._event_queue import Gap
+from cluster_client._identity import Identity
 from cluster_client._registrations import Reg, Registration, check_registration
 from cluster_client._snapshots import Snapshot
 from cluster_client._streams import ItemSource
@@ -44,6 +45,11 @@ class ClientSpec:
         """See `check_registration` of the module of that."""
         options = self.options
         return check_registration(reg, options.format_key, options.limits.depth)
+
+    @property
+    def identity(self) -> Identity:
+        """What the clients of one channel must have in common."""
+        return Identity.of(self.cls, self.options.identity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from cluster_client import _backend
 from cluster_client._host import Host, HostEvents
 from cluster_client._local_session import LocalSession
 from cluster_client._session import ClientSpec, SessionEvents, StartError
-from cluster_client.errors import ConfigurationError
+from cluster_client.errors import ConfigurationError, IdentityError
 
 __all__ = ["Shared", "Single", "acquire"]
 
@@ -156,6 +157,7 @@ async def acquire(spec: ClientSpec, log: Any) -> Shared:
 
     Raises:
         ConfigurationError: If the name belongs to another class in this process.
+        IdentityError: If it belongs to another ``identity``.
 
     Cancellation:
         Safe.
@@ -171,6 +173,9 @@ async def acquire(spec: ClientSpec, log: Any) -> Shared:
             f"{name!r} is {shared.spec.cls.__qualname__} in this process already, and cannot be "
             f"{spec.cls.__qualname__}; give one of them another name"
         )
+    elif shared.spec.identity != spec.identity:
+        pid = os.getpid()
+        raise IdentityError(name, shared.spec.identity.describe(pid), spec.identity.describe(pid))
     shared.users += 1
     return shared
 

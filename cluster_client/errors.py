@@ -6,7 +6,9 @@
     ├── ConfigurationError (ValueError)      an option, delegate or class cannot work
     ├── ElectionError                        no leadership came about
     │   ├── LeaderUnavailableError           … in the time allowed
-    │   └── PortOccupiedError                … because somebody else has the port
+    │   ├── PortOccupiedError                … because somebody else has the port
+    │   ├── AuthenticationError              … as one side may not be the other's peer
+    │   └── IdentityError                    … as the two sides mean different real clients
     ├── LinkError                            the connection to the leader
     │   ├── LinkClosedError                  … is gone
     │   └── ResponseTimeoutError (TimeoutError)  … brought no answer in time
@@ -33,6 +35,7 @@ from typing import Any
 from cluster_client._endpoints import Endpoint, describe_endpoint
 
 __all__ = [
+    "AuthenticationError",
     "CallError",
     "ClientClosedError",
     "ClusterClientError",
@@ -40,6 +43,7 @@ __all__ = [
     "ElectionError",
     "EncodeError",
     "ForkedClientError",
+    "IdentityError",
     "LeaderUnavailableError",
     "LinkClosedError",
     "LinkError",
@@ -136,6 +140,48 @@ class PortOccupiedError(ElectionError):
 
     def __str__(self) -> str:
         return f"{describe_endpoint(self.endpoint)} is occupied: {self.reason}"
+
+
+class AuthenticationError(ElectionError):
+    """Leader and follower may not be peers: another user, or not the same secret.
+
+    Attributes:
+        endpoint: The election port, or the path of the socket.
+        reason: Why, in words.
+    """
+
+    def __init__(self, endpoint: Endpoint, reason: str) -> None:
+        super().__init__(endpoint, reason)
+        self.endpoint = endpoint
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{describe_endpoint(self.endpoint)}: {self.reason}"
+
+
+class IdentityError(ElectionError):
+    """The leader's real client is not what this client was made for.
+
+    Another class, or another ``identity``: to be served by it would be to get somebody else's
+    data. Give one of the two another name, or make them the same.
+
+    Attributes:
+        channel: The name that both have.
+        leader: What leads, in words.
+        follower: What wanted to follow.
+    """
+
+    def __init__(self, channel: str, leader: str, follower: str) -> None:
+        super().__init__(channel, leader, follower)
+        self.channel = channel
+        self.leader = leader
+        self.follower = follower
+
+    def __str__(self) -> str:
+        return (
+            f"{self.channel!r} is led by {self.leader}, and {self.follower} cannot follow it: "
+            f"give one of them another name"
+        )
 
 
 # ---------------------------------------------------------------------- link

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from cluster_client._endpoints import MAX_PATH, Endpoint
@@ -23,6 +23,7 @@ __all__ = ["ClientOptions"]
 _MAX_PORT: Final = 65535
 _MAX_NAME: Final = 256
 _MAX_THREADS: Final = 64
+_MIN_SECRET: Final = 16
 _FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -38,6 +39,13 @@ class ClientOptions:
         path: Race for a Unix domain socket instead of a port. Its directory must be open to this
             user only (mode 700); it is made if its parent is there. At most 107 bytes on Linux,
             103 elsewhere; not on Windows, and not with Node processes, which have ports only.
+        allow_uids: Users whose processes may be peers, besides the own one; ``None`` for all. Where
+            the kernel cannot tell a peer's user (TCP on other systems than Linux) all may.
+        secret: What both sides of a registration must know, at least 16 bytes; text is taken in
+            UTF-8. Node processes are refused then. Default: ``CLUSTER_CLIENT_SECRET``, or none.
+        identity: Says what the real client is configured with, as text or bytes of any length:
+            clients of one name whose identities differ refuse each other. Only a fingerprint
+            leaves the process.
         is_leader: ``None`` joins the race; ``True`` must win it, else opening
             fails; ``False`` never leads, but waits for a leader. Without meaning in
             single mode.
@@ -86,6 +94,9 @@ class ClientOptions:
     name: str = ""
     port: int = 7777
     path: str | os.PathLike[str] | None = None
+    allow_uids: Collection[int] | None = ()
+    secret: str | bytes | None = field(default=None, repr=False)
+    identity: str | bytes | None = field(default=None, repr=False)
     is_leader: bool | None = None
     single_mode: bool = False
     max_wait_time: float = 30.0
@@ -158,6 +169,7 @@ class ClientOptions:
             raise _wrong("port", self.port, f"an integer from 1 to {_MAX_PORT}")
         if self.is_leader is not None and not isinstance(self.is_leader, bool):
             raise _wrong("is_leader", self.is_leader, "None, True or False")
+        self._check_access()
         self._check_durations()
         for name in (
             *("single_mode", "check_heartbeat", "auto_generate"),
@@ -176,6 +188,28 @@ class ClientOptions:
             raise _wrong("logger", self.logger, "a structlog logger, or anything with its methods")
         if not _is_int(self.threads) or not 1 <= self.threads <= _MAX_THREADS:
             raise _wrong("threads", self.threads, f"an integer from 1 to {_MAX_THREADS}")
+
+    def _check_access(self) -> None:
+        uids = self.allow_uids
+        if uids is not None and (
+            isinstance(uids, (str, bytes))
+            or not isinstance(uids, Collection)
+            or not all(_is_int(uid) and uid >= 0 for uid in uids)
+        ):
+            raise _wrong("allow_uids", uids, "None, or a collection of numbers of users")
+        secret = self.secret
+        if secret is not None:
+            if not isinstance(secret, (str, bytes)):
+                raise _wrong("secret", type(secret), "text or bytes")  # never the secret itself
+            size = len(secret if isinstance(secret, bytes) else secret.encode(errors="replace"))
+            if size < _MIN_SECRET:
+                raise ConfigurationError(
+                    f"the secret has {size} bytes and must have {_MIN_SECRET} or more: whoever has "
+                    f"seen a handshake could guess a short one; "
+                    f"python -c 'import secrets; print(secrets.token_hex())' makes one"
+                )
+        if self.identity is not None and not isinstance(self.identity, (str, bytes)):
+            raise _wrong("identity", type(self.identity), "text or bytes")
 
     def _check_durations(self) -> None:
         check_duration("drain_timeout", self.drain_timeout, allow_zero=True, finite=True)
@@ -228,6 +262,7 @@ _ENVIRONMENT: Final[dict[str, tuple[str, Callable[[str], object], str]]] = {
     "port": ("CLUSTER_CLIENT_PORT", int, "a number"),
     "single_mode": ("CLUSTER_CLIENT_SINGLE_MODE", _FLAGS.__getitem__, "1 or 0"),
     "connect_timeout": ("CLUSTER_CLIENT_CONNECT_TIMEOUT", float, "a number"),
+    "secret": ("CLUSTER_CLIENT_SECRET", str, "text"),
 }
 
 

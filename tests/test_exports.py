@@ -30,6 +30,7 @@ PUBLIC = [module for module in ALL if not module.__name__.split(".")[-1].startsw
 def test_the_toolkits_names() -> None:
     assert cluster_client.__all__ == [
         "APIClientBase",
+        "AuthenticationError",
         "CallError",
         "Client",
         "ClientClosedError",
@@ -44,6 +45,7 @@ def test_the_toolkits_names() -> None:
         "EncodeError",
         "ForkedClientError",
         "Gap",
+        "IdentityError",
         "JavaScriptError",
         "LeaderUnavailableError",
         "Leadership",

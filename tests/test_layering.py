@@ -21,13 +21,14 @@ LAYERS: Final = (
     {"_fork", "_logs", "_memory", "_states"},
     {"limits"},
     {"options", "_backend", "_encoding", "_exceptions", "_publications", "_registrations"},
+    {"_access", "_identity"},
     {"_alarm", "_connections", "_loop_lag", "_outbox", "_delegate_options", "_exchange", "_inbox"},
     {"_items", "_owned_tasks", "_snapshots", "_user_types", "_watchdog"},
     {"_delegates", "_election", "_link", "_subscriptions", "_threads"},
     {"_arrivals", "_dialects", "_outgoing", "_outgoing_snapshots"},
     {"_real_client", "_shared_subscriptions", "_streams", "_turns", "_workers"},
-    {"_calls", "_hub", "_server", "streams"},
-    {"_peer", "_session"},
+    {"_admission", "_calls", "_hub", "streams"},
+    {"_peer", "_server", "_session"},
     {"_stalls"},
     {"_host"},
     {"_local_session"},
@@ -53,7 +54,10 @@ OWNERS: Final = {
     "trio": {"cluster_client._backend._trio", "cluster_client._backend._loops"},
     "sniffio": {"cluster_client._backend._loops"},
     "socket": {
-        *(f"cluster_client._backend.{name}" for name in ("_asyncio", "_sockets", "_trio")),
+        *(
+            f"cluster_client._backend.{name}"
+            for name in ("_asyncio", "_credentials", "_sockets", "_trio")
+        ),
         "cluster_client._fork",
     },
     "select": {"cluster_client._fork"},

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import anyio
 
 from cluster_client import _fork
+from cluster_client._backend._credentials import peer_uid
 from cluster_client._backend._loops import callback_context
 
 READ_SIZE: Final = 65536
@@ -30,8 +31,9 @@ class AsyncioTransport(asyncio.BufferedProtocol):
     copied before anybody else runs; so an idle connection costs none.
     """
 
-    def __init__(self, protection: _fork.Protection) -> None:
+    def __init__(self, sock: socket.socket, protection: _fork.Protection) -> None:
         self.writable = True
+        self._socket = sock
         self._protection = protection
         self._loop = asyncio.get_running_loop()
         self._context = callback_context()
@@ -53,8 +55,11 @@ class AsyncioTransport(asyncio.BufferedProtocol):
         """Return the transport of a connected socket."""
         loop = asyncio.get_running_loop()
         # This one, and not create_connection, is what accepts do: it makes no connection either.
-        _, transport = await loop.connect_accepted_socket(lambda: cls(protection), sock)
+        _, transport = await loop.connect_accepted_socket(lambda: cls(sock, protection), sock)
         return transport
+
+    def peer_uid(self) -> int | None:
+        return peer_uid(self._socket)
 
     # ------------------------------------------------------ for the event loop
 

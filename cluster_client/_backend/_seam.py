@@ -97,6 +97,17 @@ class Transport(Protocol):
         """Go on."""
         ...
 
+    def peer_uid(self) -> int | None:
+        """Return the user of the process at the other end; ``None`` where nobody can tell.
+
+        To be asked when something has come from it.
+
+        Raises:
+            ConnectionError: If there is none any more.
+            LookupError: If the system does not tell its user, though it tells others'; says why.
+        """
+        ...
+
     async def send_eof(self) -> None:
         """Tell the peer that nothing follows what was written. Never fails."""
         ...

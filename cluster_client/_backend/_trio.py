@@ -12,6 +12,7 @@ import trio  # noqa: TID251
 
 from cluster_client import _fork
 from cluster_client._backend._asyncio import READ_SIZE, read_buffer
+from cluster_client._backend._credentials import peer_uid
 
 _HIGH_WATER: Final = READ_SIZE
 _LOW_WATER: Final = READ_SIZE // 4
@@ -66,6 +67,9 @@ class TrioTransport:
         self._on_writable: Callable[[], None] = lambda: None
         self._broken = False
         self._ending = False
+
+    def peer_uid(self) -> int | None:
+        return peer_uid(self._socket)
 
     # ------------------------------------------------------------- one by one
 

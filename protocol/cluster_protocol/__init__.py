@@ -11,6 +11,7 @@ is normative. Typical use::
 
 from __future__ import annotations
 
+from cluster_protocol.authentication import NONCE_SIZE, Handshake, is_equal
 from cluster_protocol.calls import (
     NO_DEADLINE,
     join_arguments,
@@ -53,7 +54,9 @@ from cluster_protocol.messages import (
     RealClientState,
     RegisterChannel,
     RegisterChannelResult,
+    RegistrationChallenge,
     RegistrationPending,
+    RegistrationProof,
     Snapshot,
     StreamCredit,
     StreamItem,
@@ -91,6 +94,7 @@ __all__ = [
     "GOODBYE",
     "HEADER_SIZE",
     "MAX_REQUEST_ID",
+    "NONCE_SIZE",
     "NO_DEADLINE",
     "PACKED",
     "REAL_CLIENT_STATE",
@@ -109,6 +113,7 @@ __all__ = [
     "FrameTooLargeError",
     "Goodbye",
     "GoodbyeAck",
+    "Handshake",
     "Heartbeat",
     "HeartbeatAck",
     "Invoke",
@@ -122,7 +127,9 @@ __all__ = [
     "RealClientState",
     "RegisterChannel",
     "RegisterChannelResult",
+    "RegistrationChallenge",
     "RegistrationPending",
+    "RegistrationProof",
     "RemoteProtocolError",
     "Snapshot",
     "StreamCredit",
@@ -141,6 +148,7 @@ __all__ = [
     "encode_frame",
     "encode_registration_outcome",
     "frame_bytes",
+    "is_equal",
     "join_arguments",
     "negotiate",
     "pack_call",

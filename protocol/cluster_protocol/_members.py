@@ -65,6 +65,9 @@ class Members:
             raise self._wrong(name, "a string")
         return value
 
+    def optional_text(self, name: str) -> str | None:
+        return None if self._members.get(name) is None else self.text(name)
+
     def count(self, name: str) -> int:
         value = self._members.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:

@@ -4,7 +4,7 @@ One frozen dataclass per type of the conversation. A message is the connection
 object only; the application object travels beside it, encoded in the codec
 that the peers agreed on.
 
-Long, as the conversation has 21 types; each class is to be read on its own.
+Long, as the conversation has 23 types; each class is to be read on its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ __all__ = [
     "RealClientState",
     "RegisterChannel",
     "RegisterChannelResult",
+    "RegistrationChallenge",
     "RegistrationPending",
+    "RegistrationProof",
     "Snapshot",
     "StreamCredit",
     "StreamItem",
@@ -141,6 +143,40 @@ class RegistrationPending(Message):
 
     def _members(self) -> JsonObject:
         return {"starting": self.starting, "pid": self.pid, "channels": list(self.channels)}
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationChallenge(Message):
+    """Leader → follower, without an answer: prove that you know the secret (SPEC 5.5).
+
+    Attributes:
+        nonce: The leader's.
+    """
+
+    type: ClassVar[str] = "registration_challenge"
+    is_response: ClassVar[bool] = False
+
+    nonce: str
+
+    def _members(self) -> JsonObject:
+        return {"nonce": self.nonce}
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationProof(Message):
+    """Follower → leader, without an answer of its own: it knows the secret (SPEC 5.5).
+
+    Attributes:
+        proof: See `Handshake.follower_proof`.
+    """
+
+    type: ClassVar[str] = "registration_proof"
+    is_response: ClassVar[bool] = False
+
+    proof: str
+
+    def _members(self) -> JsonObject:
+        return {"proof": self.proof}
 
 
 @dataclass(frozen=True, slots=True)
@@ -552,6 +588,8 @@ def _decode_invoke_result(members: Members) -> Message:
 _REQUESTS: Final[dict[str, Callable[[Members], Message]]] = {
     RegisterChannel.type: _decode_register,
     RegistrationPending.type: _decode_pending,
+    RegistrationChallenge.type: lambda m: RegistrationChallenge(m.text("nonce")),
+    RegistrationProof.type: lambda m: RegistrationProof(m.text("proof")),
     Invoke.type: _decode_invoke,
     Subscribe.type: lambda m: Subscribe(
         m.text("key"), m.any("reg"), m.flag("events", default=False)

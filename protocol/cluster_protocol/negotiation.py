@@ -42,21 +42,30 @@ class Offer:
         features: Names of its extensions.
         pid: Its process.
         channels: Every channel that its process could lead on this port.
+        nonce: If it knows a secret, its nonce for the handshake (SPEC 5.5).
+        class_name: Of its real client's class (SPEC 5.6).
+        identity: Fingerprint of what its real client is configured with, if it says so.
     """
 
     codecs: tuple[str, ...]
     features: frozenset[str]
     pid: int
     channels: tuple[str, ...] = ()
+    nonce: str | None = None
+    class_name: str | None = None
+    identity: str | None = None
 
     def to_json(self) -> JsonObject:
         """Return the ``offer`` member of the register message."""
-        return {
+        members: JsonObject = {
             "codecs": list(self.codecs),
             "features": [*sorted(self.features)],
             "pid": self.pid,
             "channels": list(self.channels),
         }
+        optional = {"nonce": self.nonce, "class": self.class_name, "identity": self.identity}
+        members.update({name: text for name, text in optional.items() if text is not None})
+        return members
 
     @classmethod
     def decode(cls, members: Members) -> Offer:
@@ -70,6 +79,9 @@ class Offer:
             features=frozenset(members.texts("features")),
             pid=members.count("pid"),
             channels=members.texts("channels"),
+            nonce=members.optional_text("nonce"),
+            class_name=members.optional_text("class"),
+            identity=members.optional_text("identity"),
         )
 
 
@@ -82,21 +94,26 @@ class Agreement:
         features: Extensions that both sides have.
         epoch: Names this leadership; another one has another name.
         pid: The leader's process.
+        proof: That the leader knows the secret, if the follower has proven it (SPEC 5.5).
     """
 
     codec: str
     features: frozenset[str]
     epoch: str
     pid: int
+    proof: str | None = None
 
     def to_json(self) -> JsonObject:
         """Return the ``agreement`` member of the register response."""
-        return {
+        members: JsonObject = {
             "codec": self.codec,
             "features": [*sorted(self.features)],
             "epoch": self.epoch,
             "pid": self.pid,
         }
+        if self.proof is not None:
+            members["proof"] = self.proof
+        return members
 
     @classmethod
     def decode(cls, members: Members) -> Agreement:
@@ -110,6 +127,7 @@ class Agreement:
             features=frozenset(members.texts("features")),
             epoch=members.text("epoch"),
             pid=members.count("pid"),
+            proof=members.optional_text("proof"),
         )
 
 
@@ -120,6 +138,7 @@ def negotiate(
     features: Collection[str] = FEATURES,
     epoch: str,
     pid: int,
+    proof: str | None = None,
 ) -> Agreement:
     """Choose for the leader: the follower's most preferred codec that both have.
 
@@ -129,13 +148,14 @@ def negotiate(
         features: The leader's extensions.
         epoch: Name of the leadership.
         pid: The leader's process.
+        proof: The leader's, of the handshake.
 
     Raises:
         RemoteProtocolError: If there is no common codec.
     """
     for codec in offer.codecs:
         if codec in codecs:
-            return Agreement(codec, offer.features & frozenset(features), epoch, pid)
+            return Agreement(codec, offer.features & frozenset(features), epoch, pid, proof)
     raise RemoteProtocolError(
         f"no common codec: process {offer.pid} offers {', '.join(offer.codecs) or 'none'}, "
         f"process {pid} has {', '.join(codecs)}"

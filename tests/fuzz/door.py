@@ -7,12 +7,19 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint
 
+from cluster_client._access import Access
 from cluster_client._arrivals import Arrival, wait_or_lose
 from cluster_client._clock import Deadline
 from cluster_client._connections import Connections
-from cluster_client._election import Joined, Sighting, StartFailed, _register, receive_registration
+from cluster_client._election import (
+    Joined,
+    Sighting,
+    StartFailed,
+    _Registration,
+    receive_registration,
+)
 from cluster_client._exceptions import from_failure
-from cluster_client.errors import PortOccupiedError
+from cluster_client.errors import AuthenticationError
 from cluster_protocol import (
     DEFAULT_LIMITS,
     FEATURES,
@@ -54,19 +61,19 @@ async def _join(chunks: list[bytes]) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_feed, there, chunks)
         try:
-            result = await _register(
+            result = await _Registration(
                 here,
-                7777,
                 "Store",
                 offer=_OFFER,
                 codecs={"msgpack": MSGPACK, "json": JSON},
                 node_codec=SERIALIZE_JSON,
+                access=Access(7777),
                 silence_limit=_FAR,
                 deadline=Deadline.after(_FAR),
                 sighting=sighting,
                 frames=DEFAULT_LIMITS,
-            )
-        except PortOccupiedError as exc:
+            ).run()
+        except (AuthenticationError, ProtocolError) as exc:
             assert str(exc)
             return
     if isinstance(result, StartFailed):

@@ -13,6 +13,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from cluster_client import _backend
+from cluster_client._access import Access
 from cluster_client._clock import Deadline
 from cluster_client._election import Joined, Sighting, StartFailed, join, receive_registration
 from cluster_client.errors import PortOccupiedError
@@ -62,6 +63,7 @@ class Attempt:
             "connect_timeout": LONG,
             "silence_limit": LONG,
             "deadline": Deadline.never(),
+            "access": Access(PORT),
             **limits,
         }
         try:

@@ -12,6 +12,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from cluster_client import _arrivals, _backend, _server
+from cluster_client._access import Access
 from cluster_client._arrivals import Arrival
 from cluster_client._server import PortServer, Seat, contenders, race
 from cluster_client.errors import ElectionError
@@ -477,7 +478,7 @@ async def test_the_port_is_given_up_for_a_process_that_leads_all_and_more(
 ) -> None:
     server = PortServer(port, network.bind(port))
     for channel in ("a", "b"):
-        server.take_seat(channel)
+        server.take_seat(channel, Access(port))
     offer = None if offered is None else Offer((), frozenset(), 2, offered)
     assert server.should_make_way(offer) is makes_way
 

@@ -135,6 +135,9 @@ class MemoryTransport:
         self._paused = False
         self._resumed = anyio.Event()
 
+    def peer_uid(self) -> int | None:
+        return None
+
     # ------------------------------------------------------------- in bulk
 
     async def run(self, on_data: Callable[[bytes], None], on_writable: Callable[[], None]) -> None:

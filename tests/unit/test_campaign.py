@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from cluster_client import _campaign
+from cluster_client._access import Access
 from cluster_client._backoff import Backoff
 from cluster_client._campaign import Campaign
 from cluster_client._clock import Deadline
@@ -54,8 +55,8 @@ class Port:
         self.joins: list[Callable[[Sighting], Any]] = []
         self.offers: list[Offer] = []
 
-    def race(self, port: int, channel: str) -> Seat | None:
-        assert (port, channel) == (PORT, "registry")
+    def race(self, port: int, channel: str, access: Access) -> Seat | None:
+        assert (port, channel, access.endpoint) == (PORT, "registry", PORT)
         self.events.append("race")
         return self.seats.pop(0) if self.seats else None
 
@@ -161,8 +162,25 @@ async def test_the_offer_tells_what_this_process_can_do(fake_port: Port, joined:
     fake_port.joins = [lambda _: joined]
     assert await run() is joined
     assert fake_port.offers == [
-        Offer(("msgpack", "json"), FEATURES, os.getpid(), ("config", "registry"))
+        Offer(
+            *(("msgpack", "json"), FEATURES, os.getpid(), ("config", "registry")),
+            class_name="Real",
+        )
     ]
+
+
+async def test_the_offer_has_an_identity_and_a_nonce_where_they_are_wanted(
+    fake_port: Port, joined: Joined
+) -> None:
+    fake_port.joins = [lambda _: joined] * 2
+    for _ in range(2):
+        await run(identity="zk:2181", secret="0123456789abcdef")
+    first, second = fake_port.offers
+    assert first.identity == second.identity
+    assert first.identity is not None
+    assert "zk" not in first.identity
+    assert len({first.nonce, second.nonce}) == 2
+    assert len(first.nonce or "") == 32
 
 
 async def test_an_offer_of_very_many_channels_fits_a_registration(

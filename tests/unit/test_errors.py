@@ -10,6 +10,7 @@ import pytest
 
 from cluster_client import errors
 from cluster_client.errors import (
+    AuthenticationError,
     CallError,
     ClientClosedError,
     ClusterClientError,
@@ -17,6 +18,7 @@ from cluster_client.errors import (
     ElectionError,
     EncodeError,
     ForkedClientError,
+    IdentityError,
     LeaderUnavailableError,
     LinkClosedError,
     LinkError,
@@ -55,6 +57,15 @@ EXAMPLES = [
     (
         PortOccupiedError(7777, "an HTTP server, by the look of it"),
         "port 7777 of 127.0.0.1 is occupied: an HTTP server, by the look of it",
+    ),
+    (
+        AuthenticationError("/run/app.sock", "leader and follower have different secrets"),
+        "socket /run/app.sock: leader and follower have different secrets",
+    ),
+    (
+        IdentityError("registry", "process 1 with the class A", "process 2 with the class B"),
+        "'registry' is led by process 1 with the class A, and process 2 with the class B cannot "
+        "follow it: give one of them another name",
     ),
     (LinkClosedError("the link is draining", sent=False), "the link is draining"),
     (
@@ -120,6 +131,8 @@ def test_there_is_one_tree() -> None:
         "ElectionError": ["ClusterClientError"],
         "LeaderUnavailableError": ["ElectionError"],
         "PortOccupiedError": ["ElectionError"],
+        "AuthenticationError": ["ElectionError"],
+        "IdentityError": ["ElectionError"],
         "LinkError": ["ClusterClientError"],
         "LinkClosedError": ["LinkError"],
         "ResponseTimeoutError": ["LinkError", "TimeoutError"],

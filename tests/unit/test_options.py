@@ -81,7 +81,7 @@ def test_a_codec_of_ones_own_is_accepted() -> None:
 
 def test_an_unknown_option_is_named_with_those_that_there_are() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"unknown option 'timeout'; the options are auto_generate, .*port"
+        ConfigurationError, match=r"unknown option 'timeout'; the options are allow_uids, .*port"
     ):
         build(timeout=3)
 

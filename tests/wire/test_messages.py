@@ -28,7 +28,9 @@ from cluster_protocol import (
     RealClientState,
     RegisterChannel,
     RegisterChannelResult,
+    RegistrationChallenge,
     RegistrationPending,
+    RegistrationProof,
     RemoteProtocolError,
     Snapshot,
     StreamCredit,
@@ -54,6 +56,7 @@ CLASSES: Final[tuple[type[Message], ...]] = (
     *(Subscribe, SubscribeAck, Unsubscribe, SubscribeResult, SubscribeResultAck),
     *(Heartbeat, HeartbeatAck, Cancel, Goodbye, GoodbyeAck, UnknownMessage),
     *(StreamItem, StreamCredit, RealClientState, Snapshot, ValuesTaken, ValuesMissed),
+    *(RegistrationChallenge, RegistrationProof),
 )
 
 written = parametrize([v for v in load("frames.json") if not v.get("decode_only")])
@@ -77,10 +80,12 @@ def message_of(vector: Vector) -> Message:
 
 def offer_of(offer: Mapping[str, Any]) -> Offer:
     return Offer(
-        codecs=tuple(offer["codecs"]),
-        features=frozenset(offer["features"]),
-        pid=offer["pid"],
-        channels=tuple(offer["channels"]),
+        **{
+            **offer,
+            "codecs": tuple(offer["codecs"]),
+            "features": frozenset(offer["features"]),
+            "channels": tuple(offer["channels"]),
+        }
     )
 
 
