@@ -47,7 +47,7 @@ def by_pid(workers: list[Worker], pid: int) -> Worker:
 async def assert_all_is_well(host: Host) -> None:
     """One leads, the others follow, a newcomer gets in, and real clients never overlapped."""
     members = [worker for worker in host.workers if worker.channels]
-    await host.start(1)
+    await host.start(1, real="scenes")
     assert len(set(await each(host.workers, lambda worker: worker.call("pid")))) == 1
     for worker in members:
         assert "Traceback" not in worker.output()
