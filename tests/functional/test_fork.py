@@ -118,6 +118,7 @@ async def test_a_method_of_the_real_client_may_fork(
     await each(workers, lambda worker: worker.begin_load(CALLERS))
     (follower,) = await host.followers()
     asked = task(host, "method", anyio_backend_name)
+    asked.breeds = True
     pid = await follower.call(method, vars(asked))
     child = adopt(leader, await follower.ask("read_report", path=asked.report))
     assert child.pid == pid

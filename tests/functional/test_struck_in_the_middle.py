@@ -149,7 +149,7 @@ async def test_a_follower_amid_an_election(host: Host, how: str) -> None:
     if how == "killed":
         await victim._end()
     elif how == "frozen":
-        await victim.freeze()  # it is, or will be at once
+        await victim.until_frozen()
     assert await other.call("pid") != leader.pid
     await get_over_it(victim, how)
     await assert_all_is_well(host)

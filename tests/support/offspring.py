@@ -43,6 +43,7 @@ class Task:
         place: Of the race, a port or a path.
         channel: Of the ledger's clients.
         backend: Event loop library.
+        breeds: Whether those have a `Breeder`, and no ordinary ledger.
     """
 
     report: str
@@ -50,6 +51,7 @@ class Task:
     place: dict[str, Any]
     channel: str
     backend: str
+    breeds: bool = False
 
 
 @dataclass
@@ -117,7 +119,8 @@ def _in_thread(function: Callable[[], Any]) -> Any:
 async def _follow(task: Task) -> int:
     """Be a follower; returns who leads."""
     options = {"name": task.channel, "is_leader": False, "response_timeout": LIMIT, **task.place}
-    async with cluster(Ledger, **options).create(task.directory) as client:
+    real = Breeder if task.breeds else Ledger
+    async with cluster(real, **options).create(task.directory) as client:
         leader: int = await client.pid()
         return leader
 

@@ -223,6 +223,10 @@ class Worker:
     async def freeze(self) -> None:
         """Send SIGSTOP and wait until the process has stopped."""
         self.process.send_signal(signal.SIGSTOP)
+        await self.until_frozen()
+
+    async def until_frozen(self) -> None:
+        """Wait until the process has stopped, whoever stops it."""
         flags = os.WSTOPPED | os.WEXITED | os.WNOWAIT
         await anyio.to_thread.run_sync(os.waitid, os.P_PID, self.pid, flags)
 
