@@ -2,6 +2,9 @@
 
 Both roles use the same link: it frames, matches answers with requests, and
 has one writer, so that no cancelled caller ever cuts a frame.
+
+Long, as it is the one place through which every frame goes: each way to send one says what it
+promises when the link closes or the caller is cancelled.
 """
 
 from __future__ import annotations

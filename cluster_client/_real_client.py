@@ -1,4 +1,7 @@
-"""The one real client: made, started, called and closed in the right thread."""
+"""The one real client: made, started, called and closed in the right thread.
+
+Long, as its whole life is here: the order of hooks, scopes and threads in it is one thing.
+"""
 
 from __future__ import annotations
 
